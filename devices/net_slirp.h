@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * net_slirp: the user-mode network behind devices/net: libslirp inside the event loop. No privileges needed.
+ *
+ * Guest 10.0.2.15/24 (fd00::/64 by router advertisement), gateway 10.0.2.2, DNS 10.0.2.3.
+ */
+#ifndef DEVICES_NET_SLIRP_H
+#define DEVICES_NET_SLIRP_H
+
+#include "devices/net.h"
+#include "vm/loop.h"
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct net_slirp;
+
+struct net_slirp_config {
+	const char *hostname;	    /* may be NULL */
+	const char *const *searches; /* DNS search domains, NULL-terminated; may be NULL */
+	uint16_t mtu;
+	bool host_loopback; /* the guest may reach the host's 127.0.0.1 as 10.0.2.2 */
+};
+
+/* Becomes the loop's poller and net's backend. NULL when libslirp refuses (bad config). */
+struct net_slirp *net_slirp_new(struct loop *loop, struct net *net, const struct net_slirp_config *config);
+void net_slirp_free(struct net_slirp *slirp);
+
+/*
+ * Publishes a guest port at addr:host_port. host_port 0 picks a free one. Returns the host port or -errno
+ * (-EADDRINUSE: taken).
+ */
+int net_slirp_publish(struct net_slirp *slirp, bool udp, struct in_addr addr, uint16_t host_port, uint16_t guest_port);
+int net_slirp_unpublish(struct net_slirp *slirp, bool udp, struct in_addr addr, uint16_t host_port);
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vsock: virtio-vsock (virtio 1.2, section 5.10), stream sockets between the guest and this process.
+ *
+ * The host end of every connection is in here: no AF_VSOCK, no file descriptor. Host CID is 2. Credit flow control
+ * bounds what either side may hold; a connection that breaks it is reset, the others live on.
+ */
+#ifndef DEVICES_VSOCK_H
+#define DEVICES_VSOCK_H
+
+#include "devices/virtio.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	VSOCK_HOST_CID = 2,
+	VSOCK_GUEST_CID = 3,
+	VSOCK_WINDOW_BYTES = 256 * 1024, /* credit given to the guest per connection */
+	VSOCK_SEND_BYTES = 256 * 1024,	 /* most that vsock_send() holds per connection */
+	VSOCK_CONNS_MAX = 1024,
+	VSOCK_LISTENERS_MAX = 8,
+};
+
+struct vsock;
+struct vsock_conn;
+
+/*
+ * What a connection tells its user. data() must take all of it (the window bounds it) and, once the bytes went
+ * on their way, give the credit back with vsock_consumed(). After closed() the conn pointer is dead. Entries may
+ * not be NULL. Calls into vsock are fine from inside, also vsock_close().
+ */
+struct vsock_user {
+	void (*open)(void *ctx, struct vsock_conn *conn); /* host-initiated: the guest accepted */
+	void (*data)(void *ctx, struct vsock_conn *conn, const void *bytes, size_t count);
+	void (*writable)(void *ctx, struct vsock_conn *conn); /* after a short vsock_send(): room again */
+	void (*eof)(void *ctx, struct vsock_conn *conn);      /* the guest sends no more */
+	void (*closed)(void *ctx, struct vsock_conn *conn);   /* over: reset, refused or shut down both ways */
+};
+
+struct vsock *vsock_new(const struct virtio_env *env);
+void vsock_free(struct vsock *vsock);
+struct virtio_dev *vsock_dev(struct vsock *vsock);
+
+/*
+ * Guest connections to a host port: accept() names the user and ctx of a new connection, true to take it.
+ * 0, -EEXIST, -ENOSPC.
+ */
+typedef bool vsock_accept_fn(void *ctx, struct vsock_conn *conn, const struct vsock_user **user, void **user_ctx);
+int vsock_listen(struct vsock *vsock, uint32_t port, vsock_accept_fn *accept, void *ctx);
+
+/* Connects to a guest port; open() or closed() tells how it went. NULL when VSOCK_CONNS_MAX is reached. */
+struct vsock_conn *vsock_connect(struct vsock *vsock, uint32_t port, const struct vsock_user *user, void *ctx);
+
+/* Takes up to count bytes for the guest; returns how many (0 when VSOCK_SEND_BYTES are waiting: await writable()). */
+size_t vsock_send(struct vsock_conn *conn, const void *bytes, size_t count);
+/* Bytes taken but not yet handed to the guest. */
+size_t vsock_send_pending(const struct vsock_conn *conn);
+/* Gives credit for bytes that data() delivered back to the guest. */
+void vsock_consumed(struct vsock_conn *conn, size_t bytes);
+/* No more will be sent; what was taken by vsock_send() still goes out first. */
+void vsock_shutdown_send(struct vsock_conn *conn);
+/* Resets the connection at once; closed() is not called. conn is dead. */
+void vsock_close(struct vsock_conn *conn);
+/* Port of the guest's end. */
+uint32_t vsock_guest_port(const struct vsock_conn *conn);
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spec: a pod file as plain data. Parsing reads nothing but the text, resolves nothing and starts nothing;
+ * what a file leaves out has its default filled in and has_* false. All strings and arrays belong to the spec.
+ *
+ * Keys are matched without regard to case; unknown keys are warnings. Every problem names file, line:column, JSON
+ * path, the value and what was expected, and all of a file's problems are reported.
+ */
+#ifndef POD_SPEC_H
+#define POD_SPEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	SPEC_TEXT_BYTES_MAX = 4 << 20,
+	SPEC_DEPTH_MAX = 32,
+	SPEC_CONTAINERS_MAX = 64,
+	SPEC_VOLUMES_MAX = 64,
+	SPEC_PORTS_MAX = 1024, /* after ranges are spread out */
+	SPEC_ARGS_MAX = 4096,
+	SPEC_VCPUS_MAX = 32,
+	SPEC_MEMORY_MB_DEFAULT = 128,
+	SPEC_MEMORY_MB_MIN = 24, /* below it no pod boots; checked when it starts, see docs/performance.md */
+	SPEC_MEMORY_MB_MAX = 1 << 20,
+};
+
+enum spec_restart { SPEC_RESTART_NEVER, SPEC_RESTART_ON_FAILURE, SPEC_RESTART_ALWAYS };
+
+struct spec_env {
+	char *name, *value;
+};
+
+struct spec_user {
+	char *name;  /* "" when unset: root */
+	char *group; /* "" when unset */
+	char **additional_groups;
+	size_t additional_group_count;
+};
+
+struct spec_mount {
+	char *path;   /* in the container, absolute */
+	char *volume; /* name of a volume of the pod */
+	unsigned volume_index;
+	bool read_only;
+};
+
+/* containers[].files: a definition of the pod placed into the container */
+struct spec_place {
+	char *path;	/* absolute; ending in '/': the file's name is appended */
+	char *filename; /* name of a file of the pod */
+	unsigned file_index;
+	uint32_t perm; /* default 0755 */
+	uint32_t uid, gid;
+};
+
+struct spec_container {
+	char *name;
+	char *image; /* today a host directory: absolute, or relative to the pod file's directory */
+	char **command;
+	size_t command_count;
+	char **entrypoint;
+	size_t entrypoint_count;
+	char *workdir; /* default "/" */
+	struct spec_user user;
+	struct spec_env *envs;
+	size_t env_count;
+	bool tty;
+	bool read_only;
+	enum spec_restart restart;
+	struct spec_mount *mounts; /* key "volumes" */
+	size_t mount_count;
+	struct spec_place *files;
+	size_t file_count;
+	char *stop_signal; /* without "SIG"; default "TERM" */
+};
+
+enum spec_volume_kind {
+	SPEC_VOLUME_PRIVATE, /* no source: made for this pod, gone with it */
+	SPEC_VOLUME_PATH,    /* "vfs": a host directory or file */
+};
+
+struct spec_volume {
+	char *name;
+	char *source; /* "" for private */
+	enum spec_volume_kind kind;
+};
+
+enum spec_encoding { SPEC_FILE_RAW, SPEC_FILE_BASE64 };
+
+struct spec_file {
+	char *name;
+	enum spec_encoding encoding;
+	char *uri; /* "" when content is given */
+	char *content;
+};
+
+struct spec_port {
+	char *host_ip;	    /* default "127.0.0.1" */
+	uint16_t host_port; /* 0: any free one */
+	uint16_t container_port;
+	bool udp;
+};
+
+struct spec_pod {
+	char *id;	/* "" when the file has none: the starter makes one up */
+	char *hostname; /* "" when unset: id, cut to 63 */
+	unsigned vcpus;
+	uint64_t memory_mb;
+	bool tty; /* already OR-ed into every container's tty */
+	enum spec_restart restart;
+	char **dns, **dns_search, **dns_options;
+	size_t dns_count, dns_search_count, dns_option_count;
+	struct spec_container *containers;
+	size_t container_count;
+	struct spec_volume *volumes;
+	size_t volume_count;
+	struct spec_file *files;
+	size_t file_count;
+	struct spec_port *ports; /* portmappings and containers[].ports together */
+	size_t port_count;
+};
+
+enum spec_level { SPEC_WARNING, SPEC_ERROR };
+
+/* Told each problem, one line without newline: "pod.json:3:12: containers[0].image: 5 is not a string". */
+typedef void spec_report_fn(void *ctx, enum spec_level level, const char *message);
+
+/*
+ * Parses text (need not end in NUL; file is its name for messages). Returns a fresh spec, or NULL when there was
+ * any error, all of them reported. strict turns warnings into errors.
+ */
+struct spec_pod *spec_parse(const char *text, size_t bytes, const char *file, bool strict, spec_report_fn *report, void *ctx);
+void spec_free(struct spec_pod *pod); /* NULL is fine */
+
+/* The pod as JSON with every default filled in; parses back to an equal spec. Freed by the caller. */
+char *spec_print(const struct spec_pod *pod);
+
+/* argv of a container: entrypoint then command; count in *count. Pointers belong to the spec, the array to the caller. */
+char **spec_argv(const struct spec_container *container, size_t *count);
+
+#endif
