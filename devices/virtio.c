@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * virtio: the virtio-mmio register file, version 2 (virtio 1.2, 4.2.2), and the life of a device (3.1).
+ *
+ * Theory of operation
+ * -------------------
+ * A driver may write any register at any time. What a register accepts depends on the status bits: features before
+ * FEATURES_OK, queue addresses while the queue is not ready and the device not yet DRIVER_OK; a write out of season
+ * is ignored, so nothing a device relies on changes while it runs. Status bits may only be added (2.1.1), save by
+ * writing 0, which resets in any state. Registers are 32 bits wide and answer 4-byte accesses alone; config space
+ * answers any width inside its size.
+ *
+ * A kick is remembered nowhere: the ring is the memory. It may arrive late (after reset) or never have been
+ * needed; kick handlers look at the ring.
+ */
+#include "devices/virtio.h"
+
+#include "lib/util.h"
+
+#include <assert.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
+#include <string.h>
+
+enum {
+	MMIO_VENDOR_ID = 0x4d564450, /* "PDVM" */
+	MMIO_MAGIC = 0x74726976,     /* "virt" */
+	STATUS_ALL = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK |
+		     VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_FAILED,
+};
+
+#define FEATURES_BASE \
+	(UINT64_C(1) << VIRTIO_F_VERSION_1 | UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX | \
+	 UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC)
+
+static bool status_has(const struct virtio_dev *dev, uint32_t bits)
+{
+	return (dev->status & bits) == bits;
+}
+
+bool virtio_running(const struct virtio_dev *dev)
+{
+	return status_has(dev, VIRTIO_CONFIG_S_DRIVER_OK) && !(dev->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+}
+
+static void again_run(void *ctx)
+{
+	struct virtio_dev *dev = ctx;
+	uint32_t queues = dev->again_queues;
+
+	dev->again_queues = 0;
+	for (unsigned i = 0; i < dev->queue_count; i++)
+		if (queues >> i & 1)
+			virtio_kick(dev, i);
+}
+
+void virtio_init(struct virtio_dev *dev, const struct virtio_env *env)
+{
+	assert(dev->queue_count <= VIRTIO_QUEUES_MAX);
+	dev->env = *env;
+	dev->device_features |= FEATURES_BASE;
+	dev->again = (struct loop_task){.fn = again_run, .ctx = dev};
+	for (unsigned i = 0; i < dev->queue_count; i++)
+		dev->queues[i] = (struct virtq){.mem = env->mem};
+}
+
+void virtio_fini(struct virtio_dev *dev)
+{
+	loop_task_cancel(dev->env.loop, &dev->again);
+}
+
+void virtio_kick(struct virtio_dev *dev, unsigned queue)
+{
+	if (queue < dev->queue_count && virtio_running(dev) && dev->queues[queue].ready)
+		dev->ops->kick(dev, queue);
+}
+
+void virtio_kick_again(struct virtio_dev *dev, unsigned queue)
+{
+	dev->again_queues |= UINT32_C(1) << queue;
+	loop_task_post(dev->env.loop, &dev->again);
+}
+
+static void interrupt(struct virtio_dev *dev, uint32_t why)
+{
+	dev->interrupt_status |= why;
+	irq_raise(&dev->env.irq);
+}
+
+void virtio_interrupt(struct virtio_dev *dev, unsigned queue)
+{
+	if (virtio_running(dev) && virtq_wants_irq(&dev->queues[queue]))
+		interrupt(dev, VIRTIO_MMIO_INT_VRING);
+}
+
+void virtio_config_changed(struct virtio_dev *dev)
+{
+	dev->config_generation++;
+	if (status_has(dev, VIRTIO_CONFIG_S_DRIVER_OK))
+		interrupt(dev, VIRTIO_MMIO_INT_CONFIG);
+}
+
+void virtio_broken(struct virtio_dev *dev, const char *why)
+{
+	if (dev->status & VIRTIO_CONFIG_S_NEEDS_RESET)
+		return;
+	dev->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	log_guest(&dev->limit, "%s: the guest broke the virtio protocol: %s; the device waits for a reset", dev->name,
+		  why);
+	if (status_has(dev, VIRTIO_CONFIG_S_DRIVER_OK))
+		interrupt(dev, VIRTIO_MMIO_INT_CONFIG);
+}
+
+int virtio_pop(struct virtio_dev *dev, unsigned queue, struct virtq_chain *chain)
+{
+	int got = virtq_pop(&dev->queues[queue], chain);
+
+	if (got >= 0)
+		return got;
+	virtio_broken(dev, "bad descriptor chain");
+	return 0;
+}
+
+static void reset(struct virtio_dev *dev)
+{
+	bool used = dev->status != 0;
+
+	dev->status = 0;
+	dev->driver_features = 0;
+	dev->device_features_sel = dev->driver_features_sel = dev->queue_sel = 0;
+	dev->interrupt_status = 0;
+	dev->again_queues = 0;
+	loop_task_cancel(dev->env.loop, &dev->again);
+	for (unsigned i = 0; i < dev->queue_count; i++)
+		dev->queues[i] = (struct virtq){.mem = dev->env.mem};
+	if (used && dev->ops->reset)
+		dev->ops->reset(dev);
+}
+
+/* Features are final: the driver must not have taken what was not offered, and must speak virtio 1. */
+static bool features_accept(struct virtio_dev *dev)
+{
+	if (dev->driver_features & ~dev->device_features || !virtio_has(dev, VIRTIO_F_VERSION_1))
+		return false;
+	for (unsigned i = 0; i < dev->queue_count; i++) {
+		dev->queues[i].event_idx = virtio_has(dev, VIRTIO_RING_F_EVENT_IDX);
+		dev->queues[i].indirect = virtio_has(dev, VIRTIO_RING_F_INDIRECT_DESC);
+	}
+	return true;
+}
+
+static void status_write(struct virtio_dev *dev, uint32_t value)
+{
+	uint32_t added = value & ~dev->status & STATUS_ALL;
+
+	if (value == 0) {
+		reset(dev);
+		return;
+	}
+	/* Bits can not be taken back and come in order; NEEDS_RESET is ours. */
+	if ((dev->status & STATUS_ALL) & ~value)
+		return;
+	if (added & VIRTIO_CONFIG_S_FEATURES_OK) {
+		if (!status_has(dev, VIRTIO_CONFIG_S_DRIVER) || !features_accept(dev))
+			added &= ~(uint32_t)(VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK);
+	}
+	if ((added & VIRTIO_CONFIG_S_DRIVER_OK) && !((dev->status | added) & VIRTIO_CONFIG_S_FEATURES_OK))
+		added &= ~(uint32_t)VIRTIO_CONFIG_S_DRIVER_OK;
+	dev->status |= added;
+	if ((added & VIRTIO_CONFIG_S_DRIVER_OK) && virtio_running(dev) && dev->ops->start)
+		dev->ops->start(dev);
+}
+
+/* Sizes and alignment of the three parts (2.7): checked once, when the driver says the queue is ready. */
+static bool queue_is_sane(const struct virtq *vq)
+{
+	uint64_t num = vq->num;
+
+	if (num == 0 || num > VIRTQ_NUM_MAX || (num & (num - 1)))
+		return false;
+	if (vq->desc_gpa % 16 || vq->avail_gpa % 2 || vq->used_gpa % 4)
+		return false;
+	return mem_ptr(vq->mem, vq->desc_gpa, 16 * num) && mem_ptr(vq->mem, vq->avail_gpa, 6 + 2 * num) &&
+	       mem_ptr(vq->mem, vq->used_gpa, 6 + 8 * num);
+}
+
+static void queue_ready_write(struct virtio_dev *dev, struct virtq *vq, uint32_t value)
+{
+	if (!(value & 1)) {
+		/* Disabling one queue is only for drivers that negotiated it; before DRIVER_OK it does no harm. */
+		if (!status_has(dev, VIRTIO_CONFIG_S_DRIVER_OK))
+			vq->ready = false;
+		return;
+	}
+	if (!status_has(dev, VIRTIO_CONFIG_S_FEATURES_OK) || status_has(dev, VIRTIO_CONFIG_S_DRIVER_OK) || vq->ready)
+		return;
+	if (!queue_is_sane(vq)) {
+		virtio_broken(dev, "queue outside memory, misaligned or of a wrong size");
+		return;
+	}
+	vq->ready = true;
+}
+
+static void set_low(uint64_t *at, uint32_t value)
+{
+	*at = (*at & ~UINT64_C(0xffffffff)) | value;
+}
+
+static void set_high(uint64_t *at, uint32_t value)
+{
+	*at = (*at & UINT64_C(0xffffffff)) | (uint64_t)value << 32;
+}
+
+/* Registers of the selected queue; frozen once it is ready or the device runs. */
+static void queue_write(struct virtio_dev *dev, uint64_t offset, uint32_t value)
+{
+	struct virtq *vq = dev->queue_sel < dev->queue_count ? &dev->queues[dev->queue_sel] : NULL;
+
+	if (!vq)
+		return;
+	if (offset == VIRTIO_MMIO_QUEUE_READY) {
+		queue_ready_write(dev, vq, value);
+		return;
+	}
+	if (vq->ready || status_has(dev, VIRTIO_CONFIG_S_DRIVER_OK))
+		return;
+	switch (offset) {
+	case VIRTIO_MMIO_QUEUE_NUM:
+		vq->num = value <= VIRTQ_NUM_MAX ? (uint16_t)value : 0;
+		break;
+	case VIRTIO_MMIO_QUEUE_DESC_LOW:
+		set_low(&vq->desc_gpa, value);
+		break;
+	case VIRTIO_MMIO_QUEUE_DESC_HIGH:
+		set_high(&vq->desc_gpa, value);
+		break;
+	case VIRTIO_MMIO_QUEUE_AVAIL_LOW:
+		set_low(&vq->avail_gpa, value);
+		break;
+	case VIRTIO_MMIO_QUEUE_AVAIL_HIGH:
+		set_high(&vq->avail_gpa, value);
+		break;
+	case VIRTIO_MMIO_QUEUE_USED_LOW:
+		set_low(&vq->used_gpa, value);
+		break;
+	case VIRTIO_MMIO_QUEUE_USED_HIGH:
+		set_high(&vq->used_gpa, value);
+		break;
+	}
+}
+
+static void driver_features_write(struct virtio_dev *dev, uint32_t value)
+{
+	if (status_has(dev, VIRTIO_CONFIG_S_FEATURES_OK) || !status_has(dev, VIRTIO_CONFIG_S_DRIVER))
+		return;
+	if (dev->driver_features_sel == 0)
+		set_low(&dev->driver_features, value);
+	else if (dev->driver_features_sel == 1)
+		set_high(&dev->driver_features, value);
+}
+
+static void register_write(struct virtio_dev *dev, uint64_t offset, uint32_t value)
+{
+	switch (offset) {
+	case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
+		dev->device_features_sel = value;
+		break;
+	case VIRTIO_MMIO_DRIVER_FEATURES_SEL:
+		dev->driver_features_sel = value;
+		break;
+	case VIRTIO_MMIO_DRIVER_FEATURES:
+		driver_features_write(dev, value);
+		break;
+	case VIRTIO_MMIO_QUEUE_SEL:
+		dev->queue_sel = value;
+		break;
+	case VIRTIO_MMIO_QUEUE_NOTIFY:
+		virtio_kick(dev, value); /* only without an ioeventfd */
+		break;
+	case VIRTIO_MMIO_INTERRUPT_ACK:
+		dev->interrupt_status &= ~value;
+		break;
+	case VIRTIO_MMIO_STATUS:
+		status_write(dev, value);
+		break;
+	default:
+		queue_write(dev, offset, value);
+	}
+}
+
+static uint32_t features_read(const struct virtio_dev *dev)
+{
+	if (dev->device_features_sel > 1)
+		return 0;
+	return (uint32_t)(dev->device_features >> (32 * dev->device_features_sel));
+}
+
+static uint32_t register_read(const struct virtio_dev *dev, uint64_t offset)
+{
+	bool selected = dev->queue_sel < dev->queue_count;
+
+	switch (offset) {
+	case VIRTIO_MMIO_MAGIC_VALUE:
+		return MMIO_MAGIC;
+	case VIRTIO_MMIO_VERSION:
+		return 2;
+	case VIRTIO_MMIO_DEVICE_ID:
+		return dev->device_id;
+	case VIRTIO_MMIO_VENDOR_ID:
+		return MMIO_VENDOR_ID;
+	case VIRTIO_MMIO_DEVICE_FEATURES:
+		return features_read(dev);
+	case VIRTIO_MMIO_QUEUE_NUM_MAX:
+		return selected ? VIRTQ_NUM_MAX : 0;
+	case VIRTIO_MMIO_QUEUE_READY:
+		return selected && dev->queues[dev->queue_sel].ready;
+	case VIRTIO_MMIO_INTERRUPT_STATUS:
+		return dev->interrupt_status;
+	case VIRTIO_MMIO_STATUS:
+		return dev->status;
+	case VIRTIO_MMIO_CONFIG_GENERATION:
+		return dev->config_generation;
+	case VIRTIO_MMIO_SHM_LEN_LOW: /* no shared memory regions: length and base are all ones (4.2.2) */
+	case VIRTIO_MMIO_SHM_LEN_HIGH:
+	case VIRTIO_MMIO_SHM_BASE_LOW:
+	case VIRTIO_MMIO_SHM_BASE_HIGH:
+		return UINT32_MAX;
+	default:
+		return 0;
+	}
+}
+
+static uint64_t mmio_read(void *ctx, uint64_t offset, unsigned width)
+{
+	struct virtio_dev *dev = ctx;
+	uint64_t value = 0;
+
+	if (offset < VIRTIO_MMIO_CONFIG)
+		return width == 4 && offset % 4 == 0 ? register_read(dev, offset) : 0;
+	offset -= VIRTIO_MMIO_CONFIG;
+	if (offset < dev->config_bytes && width <= dev->config_bytes - offset)
+		memcpy(&value, (const char *)dev->config + offset, width);
+	return value;
+}
+
+static void mmio_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+{
+	struct virtio_dev *dev = ctx;
+
+	if (offset < VIRTIO_MMIO_CONFIG) {
+		if (width == 4 && offset % 4 == 0)
+			register_write(dev, offset, (uint32_t)value);
+		return;
+	}
+	offset -= VIRTIO_MMIO_CONFIG;
+	if (dev->ops->config_write && offset < dev->config_bytes && width <= dev->config_bytes - offset)
+		dev->ops->config_write(dev, (unsigned)offset, &value, width);
+}
+
+const struct bus_ops virtio_mmio_ops = {
+	.read = mmio_read,
+	.write = mmio_write,
+};
