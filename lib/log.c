@@ -36,8 +36,12 @@ static void tame(char *text)
 	for (; *text; text++) {
 		unsigned char byte = (unsigned char)*text, next = (unsigned char)text[1];
 
-		if ((byte < 0x20 && byte != '\t') || byte == 0x7f || (byte == 0xc2 && next >= 0x80 && next < 0xa0))
+		if (byte == 0xc2 && next >= 0x80 && next < 0xa0) {
+			*text++ = '?';
 			*text = '?';
+		} else if ((byte < 0x20 && byte != '\t') || byte == 0x7f) {
+			*text = '?';
+		}
 	}
 }
 
