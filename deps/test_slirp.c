@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_urgent: a guest that lies with its TCP urgent pointer gets nothing but its own bytes sent (CVE-2026-9539, see
- * patches/libslirp). Plays the guest's TCP against the real libslirp and counts at a listener on this host's loopback.
- * TAP on stdout, 1 when any check failed. Without the patch all five fail: one byte sent makes libslirp send without end.
+ * test_slirp: what our patches to libslirp are for (patches/libslirp). Plays a guest's TCP against the real libslirp, with
+ * a listener on this host's loopback as the peer. TAP on stdout, 1 when any check failed.
+ *
+ * Urgent data: a guest that lies with its urgent pointer gets nothing but its own bytes sent (CVE-2026-9539). Without the
+ * patch one byte makes libslirp send without end, and all five cases fail.
+ * Loopback: with disable_host_loopback no destination a guest can forge leads to this host's loopback.
  */
 #include <slirp/libslirp.h>
 
@@ -21,7 +24,7 @@ enum { GUEST_PORT = 4000, MAX_POLLS = 16, PAYLOAD_MAX = 1400, RECEIVED_MAX = 1 <
 enum { ETH_BYTES = 14, IP_BYTES = 20, TCP_BYTES = 20, HEADER_BYTES = ETH_BYTES + IP_BYTES + TCP_BYTES };
 
 static const uint8_t guest_mac[6] = { 0x52, 0x54, 0, 0, 0, 1 };
-static const uint8_t host_ip[4] = { 10, 0, 2, 2 }, guest_ip[4] = { 10, 0, 2, 15 };
+static const uint8_t gateway_ip[4] = { 10, 0, 2, 2 }, guest_ip[4] = { 10, 0, 2, 15 };
 
 static int number, failed;
 static Slirp *slirp;
@@ -29,9 +32,10 @@ static struct pollfd polls[MAX_POLLS];
 static int poll_count;
 
 /* The guest's side of its one connection. */
+static uint8_t peer_ip[4];
 static uint16_t port;
 static uint32_t seq, ack;
-static bool established;
+static bool established, unreachable;
 
 /* The host's side. */
 static uint8_t received[RECEIVED_MAX];
@@ -88,7 +92,7 @@ static void guest_send(unsigned flags, uint32_t at_seq, unsigned urgent, const u
 	ip[8] = 64;
 	ip[9] = IPPROTO_TCP;
 	memcpy(ip + 12, guest_ip, 4);
-	memcpy(ip + 16, host_ip, 4);
+	memcpy(ip + 16, peer_ip, 4);
 	put16(ip + 10, fold(sum(ip, IP_BYTES, 0)));
 	put16(tcp, GUEST_PORT);
 	put16(tcp + 2, port);
@@ -113,20 +117,23 @@ static void guest_answer_arp(void)
 	memcpy(frame + 12, (uint8_t[]){ 8, 6, 0, 1, 8, 0, 6, 4, 0, 2 }, 10);
 	memcpy(frame + 22, guest_mac, 6);
 	memcpy(frame + 28, guest_ip, 4);
-	memcpy(frame + 38, host_ip, 4);
+	memcpy(frame + 38, gateway_ip, 4);
 	slirp_input(slirp, frame, sizeof(frame));
 }
 
-/* What libslirp sends to the guest: only the handshake matters here. */
+/* What libslirp sends to the guest: only how the handshake ends matters here. */
 static ssize_t on_packet(const void *buf, size_t len, void *ctx)
 {
-	const uint8_t *frame = buf, *tcp = frame + ETH_BYTES + IP_BYTES;
+	const uint8_t *frame = buf, *ip = frame + ETH_BYTES, *tcp = ip + IP_BYTES;
 
 	(void)ctx;
-	if (len >= HEADER_BYTES && frame[12] == 8 && frame[13] == 0 && (tcp[13] & (SYN | ACK)) == (SYN | ACK)) {
+	if (len < HEADER_BYTES || frame[12] != 8 || frame[13] != 0)
+		return (ssize_t)len;
+	if (ip[9] == IPPROTO_TCP && (tcp[13] & (SYN | ACK)) == (SYN | ACK)) {
 		ack = get32(tcp + 4) + 1;
 		established = true;
 	}
+	unreachable |= ip[9] == IPPROTO_ICMP && tcp[0] == 3;
 	return (ssize_t)len;
 }
 
@@ -223,10 +230,10 @@ static int guest_connect(int listener)
 	const int on = 1;
 	int fd;
 
-	established = false;
+	established = unreachable = false;
 	seq = 1000;
 	guest_send(SYN, seq++, 0, NULL, 0);
-	for (int i = 0; i < 100 && !established; i++)
+	for (int i = 0; i < 100 && !established && !unreachable; i++)
 		turn(10);
 	if (!established)
 		return -1;
@@ -286,7 +293,6 @@ static void scenario(int listener, void (*play)(int fd), const char *what)
 	for (int i = 0; i < 5; i++)
 		turn(5);
 	slirp_cleanup(slirp);
-	slirp = NULL;
 }
 
 static void play_honest(int fd)
@@ -330,7 +336,7 @@ static void play_around_the_buffer(int fd)
 	}
 }
 
-static void start(void)
+static void start(bool loopback, const char *peer)
 {
 	static const SlirpCb callbacks = {
 		.send_packet = on_packet,
@@ -343,17 +349,30 @@ static void start(void)
 		.unregister_poll_fd = on_fd,
 		.notify = on_notify,
 	};
-	SlirpConfig config = { .version = 4, .in_enabled = true, .if_mtu = 1500, .if_mru = 1500 };
+	SlirpConfig config = { .version = 4, .in_enabled = true, .disable_host_loopback = !loopback };
 
 	inet_pton(AF_INET, "10.0.2.0", &config.vnetwork);
 	inet_pton(AF_INET, "255.255.255.0", &config.vnetmask);
 	inet_pton(AF_INET, "10.0.2.2", &config.vhost);
 	inet_pton(AF_INET, "10.0.2.3", &config.vnameserver);
 	inet_pton(AF_INET, "10.0.2.15", &config.vdhcp_start);
+	inet_pton(AF_INET, peer, peer_ip);
 	slirp = slirp_new(&config, &callbacks, NULL);
 	if (!slirp)
 		exit(1);
 	guest_answer_arp();
+}
+
+static void test_loopback(int listener)
+{
+	static const char *const peers[] = { "10.0.2.2", "255.255.255.255", "127.0.0.1", "127.8.9.10", "0.0.0.0" };
+
+	for (size_t i = 0; i < sizeof(peers) / sizeof(peers[0]); i++) {
+		start(false, peers[i]);
+		printf("# %s\n", peers[i]);
+		check(guest_connect(listener) < 0 && unreachable, "loopback is closed");
+		slirp_cleanup(slirp);
+	}
 }
 
 int main(void)
@@ -379,9 +398,10 @@ int main(void)
 	}
 	port = ntohs(addr.sin_port);
 	for (size_t i = 0; i < sizeof(plays) / sizeof(plays[0]); i++) {
-		start();
+		start(true, "10.0.2.2");
 		scenario(listener, plays[i].play, plays[i].what);
 	}
+	test_loopback(listener);
 	printf("1..%d\n", number);
 	close(listener);
 	return failed;
