@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+/* podvm run: the words of its command line. What they start is told in vmm.c. */
+#include "cli/cli.h"
+
+#include "lib/log.h"
+
+#include <getopt.h>
+#include <stddef.h>
+#include <string.h>
+
+enum { OPT_KERNEL = 256, OPT_TRACE_BOOT, OPT_CONSOLE, OPT_STRICT, OPT_VERBOSE };
+
+static const struct option long_options[] = {
+	{"kernel", required_argument, NULL, OPT_KERNEL},
+	{"trace-boot", no_argument, NULL, OPT_TRACE_BOOT},
+	{"console", no_argument, NULL, OPT_CONSOLE},
+	{"strict", no_argument, NULL, OPT_STRICT},
+	{"verbose", no_argument, NULL, OPT_VERBOSE},
+	{"help", no_argument, NULL, 'h'},
+	{NULL, 0, NULL, 0},
+};
+
+static int option_unknown(const struct cli_command *command, const char *word)
+{
+	const char *names[] = {"--kernel", "--trace-boot", "--console", "--strict", "--verbose", "--help", NULL};
+	const char *near = cli_nearest(word, names);
+
+	if (near)
+		return cli_usage_error(command, "%s: no such option; did you mean %s?", word, near);
+	return cli_usage_error(command, "%s: no such option", word);
+}
+
+/* Fills options; false, with the exit code in *code, when there is nothing to run. */
+static bool options_parse(const struct cli_command *command, int argc, char **argv, struct run_options *options, int *code)
+{
+	int opt;
+
+	opterr = 0;
+	optind = 1;
+	*code = EXIT_USAGE;
+	while ((opt = getopt_long(argc, argv, "+:h", long_options, NULL)) != -1) {
+		switch (opt) {
+		case OPT_KERNEL:
+			options->kernel = optarg;
+			break;
+		case OPT_TRACE_BOOT:
+			options->trace_boot = true;
+			break;
+		case OPT_CONSOLE:
+			options->console = true;
+			break;
+		case OPT_STRICT:
+			options->strict = true;
+			break;
+		case OPT_VERBOSE:
+			log_verbose = true;
+			break;
+		case 'h':
+			cli_help_print(command);
+			*code = 0;
+			return false;
+		case ':':
+			cli_usage_error(command, "%s needs a value", argv[optind - 1]);
+			return false;
+		default:
+			option_unknown(command, argv[optind - 1]);
+			return false;
+		}
+	}
+	return true;
+}
+
+static int run_main(const struct cli_command *command, int argc, char **argv)
+{
+	struct run_options options = {.pod_file = NULL};
+	int code;
+
+	if (!options_parse(command, argc, argv, &options, &code))
+		return code;
+	if (optind == argc)
+		return cli_usage_error(command, "which pod? give its file");
+	if (optind + 1 < argc)
+		return cli_usage_error(command, "one pod file, please; %s is one too many", argv[optind + 1]);
+	options.pod_file = argv[optind];
+	return cli_run_fn()(&options);
+}
+
+const struct cli_command cmd_run = {
+	.name = "run",
+	.summary = "Run the pod that FILE describes and return its exit code",
+	.usage = "[options] FILE",
+	.help = "Options:\n"
+		"  --kernel FILE   boot this vmlinux or bzImage instead of the built-in kernel\n"
+		"  --console       show the guest's kernel messages on stderr\n"
+		"  --strict        treat warnings about FILE as errors\n"
+		"  --trace-boot    print a time line of the start to stderr\n"
+		"  --verbose       say more about what podvm does\n"
+		"  -h, --help      this text\n\n"
+		"Examples:\n"
+		"  podvm pod.json                the same as podvm run pod.json\n"
+		"  podvm run --trace-boot pod.json\n"
+		"  echo hello | podvm pod.json   stdin goes to the first container\n\n"
+		"Exit code: the first container's, in the file's order, that did not end with 0, else 0; 128+n when it\n"
+		"died of signal n; 125 podvm failed; 126 command not executable; 127 command not found.\n"
+		"Ctrl-C or SIGTERM stops the pod: 5 seconds to end, then kill. A second Ctrl-C kills at once.\n",
+	.main = run_main,
+};
