@@ -117,8 +117,7 @@ void loop_wake(struct loop *loop)
 		errno = saved;
 }
 
-/* Another thread changed what the loop sleeps on. */
-static void changed(struct loop *loop)
+void loop_refill(struct loop *loop)
 {
 	if (loop->asleep)
 		loop_wake(loop);
@@ -162,7 +161,7 @@ void loop_fd_add(struct loop *loop, int fd, short events, loop_fd_fn *fn, void *
 	}
 	loop->slot_of[fd] = (int)loop->watch_count;
 	loop->watches[loop->watch_count++] = (struct watch){ .fd = fd, .events = events, .fn = fn, .ctx = ctx };
-	changed(loop);
+	loop_refill(loop);
 }
 
 void loop_fd_events(struct loop *loop, int fd, short events)
@@ -173,7 +172,7 @@ void loop_fd_events(struct loop *loop, int fd, short events)
 	if (watch->events == events)
 		return;
 	watch->events = events;
-	changed(loop);
+	loop_refill(loop);
 }
 
 void loop_fd_del(struct loop *loop, int fd)
@@ -185,7 +184,7 @@ void loop_fd_del(struct loop *loop, int fd)
 	watch->fd = -1;
 	loop->slot_of[fd] = -1;
 	loop->holes = true;
-	changed(loop);
+	loop_refill(loop);
 }
 
 static void close_holes(struct loop *loop)
@@ -251,7 +250,7 @@ void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadli
 	timer->armed = true;
 	*at = timer;
 	if (loop->timers == timer)
-		changed(loop);
+		loop_refill(loop);
 }
 
 static void dispatch_timers(struct loop *loop)
@@ -286,7 +285,7 @@ void loop_task_post(struct loop *loop, struct loop_task *task)
 	task->next = NULL;
 	*loop->tasks_end = task;
 	loop->tasks_end = &task->next;
-	changed(loop);
+	loop_refill(loop);
 }
 
 static bool unlink_task(struct loop_task **list, struct loop_task *task)
@@ -332,7 +331,7 @@ void loop_poller_set(struct loop *loop, const struct loop_poller *poller)
 {
 	loop->poller = poller ? *poller : (struct loop_poller){ 0 };
 	loop->filled = false;
-	changed(loop);
+	loop_refill(loop);
 }
 
 int loop_poll_add(struct loop *loop, int fd, short events)
@@ -434,5 +433,5 @@ void loop_run(struct loop *loop)
 void loop_stop(struct loop *loop)
 {
 	loop->stop = true;
-	changed(loop);
+	loop_refill(loop);
 }

@@ -71,6 +71,12 @@ void loop_poller_set(struct loop *loop, const struct loop_poller *poller);
 int loop_poll_add(struct loop *loop, int fd, short events); /* returns an index for loop_poll_revents() */
 short loop_poll_revents(struct loop *loop, int index);
 
+/*
+ * Under the lock: what the poller wants has changed outside its own calls; if the loop sleeps on the old question, it
+ * asks anew. Costs nothing on the loop thread. Watches, timers and tasks do this by themselves.
+ */
+void loop_refill(struct loop *loop);
+
 /* Any thread, also a signal handler: ends the sleep, so that tasks posted under the lock are seen. */
 void loop_wake(struct loop *loop);
 

@@ -374,7 +374,7 @@ TEST(busy_loop_lets_others_have_the_lock)
 	CHECK_INT(pthread_create(&thread, NULL, pass_lock, NULL), 0);
 	loop_run(loop);
 	CHECK(passed);
-	CHECK(spins < 2000); /* a turn or so for each of the 51, not luck among thousands */
+	CHECK(spins < 2000); /* 3 with the gate; without it about one per hand-over where the scheduler is kind */
 	pthread_join(thread, NULL);
 	loop_task_cancel(loop, &spin);
 	loop_free(loop);
