@@ -20,6 +20,9 @@ enum {
 	VSOCK_SEND_BYTES = 256 * 1024,	 /* most that vsock_send() holds per connection */
 	VSOCK_CONNS_MAX = 1024,
 	VSOCK_LISTENERS_MAX = 8,
+	VSOCK_QUEUE_RX = 0,
+	VSOCK_QUEUE_TX = 1,
+	VSOCK_QUEUE_EVENT = 2,
 };
 
 struct vsock;
@@ -28,7 +31,8 @@ struct vsock_conn;
 /*
  * What a connection tells its user. data() must take all of it (the window bounds it) and, once the bytes went
  * on their way, give the credit back with vsock_consumed(). After closed() the conn pointer is dead. Entries may
- * not be NULL. Calls into vsock are fine from inside, also vsock_close().
+ * not be NULL. Calls into vsock are fine from inside, also vsock_close(). They all come on the loop thread, and none
+ * comes from inside a call below: vsock_send() and the others only take note.
  */
 struct vsock_user {
 	void (*open)(void *ctx, struct vsock_conn *conn); /* host-initiated: the guest accepted */
@@ -52,7 +56,10 @@ int vsock_listen(struct vsock *vsock, uint32_t port, vsock_accept_fn *accept, vo
 /* Connects to a guest port; open() or closed() tells how it went. NULL when VSOCK_CONNS_MAX is reached. */
 struct vsock_conn *vsock_connect(struct vsock *vsock, uint32_t port, const struct vsock_user *user, void *ctx);
 
-/* Takes up to count bytes for the guest; returns how many (0 when VSOCK_SEND_BYTES are waiting: await writable()). */
+/*
+ * Takes up to count bytes for the guest; returns how many (0 when VSOCK_SEND_BYTES are waiting: await writable()).
+ * Once the guest reads no more all are taken and thrown away. Not after vsock_shutdown_send().
+ */
 size_t vsock_send(struct vsock_conn *conn, const void *bytes, size_t count);
 /* Bytes taken but not yet handed to the guest. */
 size_t vsock_send_pending(const struct vsock_conn *conn);

@@ -48,7 +48,9 @@ void control_free(struct control *control);
 /* The pod of that many containers, json being spec_print()'s text. Once; again is -EALREADY. -EMSGSIZE, -EINVAL. */
 int control_send_pod(struct control *control, const struct wire_pod *pod, unsigned containers, const char *json,
 		     size_t json_bytes);
-/* target: a container, or WIRE_ALL. */
+/*
+ * To containers, so -ENOTCONN before the pod was sent; -EINVAL for one the pod does not have. target may be WIRE_ALL.
+ */
 int control_signal(struct control *control, uint32_t target, unsigned signo);
 int control_winsize(struct control *control, unsigned container, uint16_t rows, uint16_t cols);
 int control_stop(struct control *control, unsigned grace_ms);

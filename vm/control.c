@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * control: see control.h. Owns the connection to init, what waits to be sent on it and which frames may come next;
+ * must not know what a frame leads to.
+ *
+ * What the guest may say when is checked in one place per frame, by the functions named in rules[]. Each returns NULL
+ * or what was wrong; the first fault ends the connection. After done, failed or lost nothing is told any more, though
+ * the connection may stay until the guest goes.
+ */
+#include "vm/control.h"
+
+#include "lib/util.h"
+#include "pod/abi.h"
+#include "vm/fifo.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CONTAINERS_MAX = sizeof(((struct wire_pod *)0)->root_kinds) };
+
+struct control {
+	const struct control_user *user;
+	void *ctx;
+	struct vsock_conn *conn; /* NULL before it came and after it went */
+	struct wire_reader reader;
+	struct fifo out; /* what vsock_send() did not take */
+	bool taken;	 /* there was a connection */
+	bool ready, pod_sent;
+	bool over; /* the last callback was made */
+	unsigned containers, exited_count;
+	bool exited[CONTAINERS_MAX];
+	const char *fault; /* why a frame was refused */
+	char text[CONTROL_TEXT_MAX + 1];
+};
+
+static void lose(struct control *control, const char *why)
+{
+	struct vsock_conn *conn = control->conn;
+
+	control->conn = NULL;
+	fifo_free(&control->out);
+	if (conn)
+		vsock_close(conn);
+	if (control->over)
+		return;
+	control->over = true;
+	control->user->lost(control->ctx, why);
+}
+
+/* Frames from init */
+
+/* Text for the user: one line, nothing a terminal would obey (C0, DEL, and C1 in UTF-8). */
+static const char *text_tame(struct control *control, const char *payload, size_t bytes)
+{
+	size_t length = strnlen(payload, MIN(bytes, (size_t)CONTROL_TEXT_MAX));
+	unsigned char *text = (unsigned char *)control->text;
+
+	memcpy(text, payload, length);
+	text[length] = '\0';
+	for (; *text; text++) {
+		if (*text == 0xc2 && text[1] >= 0x80 && text[1] < 0xa0) {
+			*text++ = '?';
+			*text = '?';
+		} else if ((*text < 0x20 && *text != '\t') || *text == 0x7f) {
+			*text = '?';
+		}
+	}
+	return control->text;
+}
+
+static const char *take_ready(struct control *control, const struct wire_header *header, const void *payload)
+{
+	struct wire_ready ready;
+
+	if (control->ready || header->payload_bytes != sizeof(ready))
+		return "init said ready in a wrong way";
+	memcpy(&ready, payload, sizeof(ready));
+	if (ready.abi_version != ABI_VERSION)
+		return "init in the guest is of another build than podvm";
+	control->ready = true;
+	control->user->ready(control->ctx);
+	return NULL;
+}
+
+static bool container_runs(const struct control *control, const struct wire_header *header)
+{
+	return control->pod_sent && header->target < control->containers && !control->exited[header->target];
+}
+
+static const char *take_started(struct control *control, const struct wire_header *header, const void *payload)
+{
+	(void)payload;
+	if (header->payload_bytes || !container_runs(control, header))
+		return "init started a container that is not there";
+	control->user->started(control->ctx, header->target);
+	return NULL;
+}
+
+static const char *take_exited(struct control *control, const struct wire_header *header, const void *payload)
+{
+	struct wire_exited exited;
+
+	if (header->payload_bytes != sizeof(exited) || !container_runs(control, header))
+		return "init told the end of a container that is not there";
+	memcpy(&exited, payload, sizeof(exited));
+	if (exited.code > 255)
+		return "init told an exit code over 255";
+	control->exited[header->target] = true;
+	control->exited_count++;
+	control->user->exited(control->ctx, header->target, &exited);
+	return NULL;
+}
+
+static const char *take_log(struct control *control, const struct wire_header *header, const void *payload)
+{
+	control->user->log(control->ctx, text_tame(control, payload, header->payload_bytes));
+	return NULL;
+}
+
+static const char *take_failed(struct control *control, const struct wire_header *header, const void *payload)
+{
+	control->over = true;
+	control->user->failed(control->ctx, text_tame(control, payload, header->payload_bytes));
+	return NULL;
+}
+
+static const char *take_done(struct control *control, const struct wire_header *header, const void *payload)
+{
+	(void)payload;
+	if (header->payload_bytes || !control->pod_sent || control->exited_count != control->containers)
+		return "init said done while containers run";
+	control->over = true;
+	control->user->done(control->ctx);
+	return NULL;
+}
+
+static int take_frame(void *ctx, const struct wire_header *header, const void *payload)
+{
+	static const char *(*const rules[])(struct control *, const struct wire_header *, const void *) = {
+		[WIRE_READY] = take_ready, [WIRE_STARTED] = take_started, [WIRE_EXITED] = take_exited,
+		[WIRE_LOG] = take_log,	   [WIRE_FAILED] = take_failed,	  [WIRE_DONE] = take_done,
+	};
+	struct control *control = ctx;
+
+	if (control->over) /* nothing counts after the last word */
+		return 0;
+	if (header->type >= ARRAY_SIZE(rules) || !rules[header->type])
+		control->fault = "init sent a frame that only podvm sends";
+	else
+		control->fault = rules[header->type](control, header, payload);
+	return control->fault ? -EPROTO : 0;
+}
+
+/* The connection */
+
+static void conn_open(void *ctx, struct vsock_conn *conn)
+{
+	(void)ctx;
+	(void)conn; /* only for connections we make */
+}
+
+static void conn_data(void *ctx, struct vsock_conn *conn, const void *bytes, size_t count)
+{
+	struct control *control = ctx;
+
+	control->fault = "init sent what is no frame";
+	if (!control->over && wire_feed(&control->reader, bytes, count, take_frame, control)) {
+		lose(control, control->fault);
+		return;
+	}
+	/* A frame is bounded by WIRE_PAYLOAD_MAX, so the reader may always have more. */
+	vsock_consumed(conn, count);
+}
+
+static void conn_writable(void *ctx, struct vsock_conn *conn)
+{
+	struct control *control = ctx;
+	size_t taken = vsock_send(conn, fifo_head(&control->out), control->out.count);
+
+	fifo_drop(&control->out, taken);
+}
+
+static void conn_eof(void *ctx, struct vsock_conn *conn)
+{
+	struct control *control = ctx;
+
+	if (control->over)
+		vsock_shutdown_send(conn);
+	else
+		lose(control, "init hung up");
+}
+
+static void conn_closed(void *ctx, struct vsock_conn *conn)
+{
+	struct control *control = ctx;
+
+	(void)conn;
+	control->conn = NULL;
+	lose(control, "init hung up");
+}
+
+static const struct vsock_user conn_user = {
+	.open = conn_open,
+	.data = conn_data,
+	.writable = conn_writable,
+	.eof = conn_eof,
+	.closed = conn_closed,
+};
+
+static bool conn_accept(void *ctx, struct vsock_conn *conn, const struct vsock_user **user, void **user_ctx)
+{
+	struct control *control = ctx;
+
+	if (control->taken)
+		return false;
+	control->taken = true;
+	control->conn = conn;
+	*user = &conn_user;
+	*user_ctx = control;
+	return true;
+}
+
+struct control *control_new(struct vsock *vsock, const struct control_user *user, void *ctx)
+{
+	struct control *control = xcalloc(1, sizeof(*control));
+
+	control->user = user;
+	control->ctx = ctx;
+	if (vsock_listen(vsock, ABI_PORT_CONTROL, conn_accept, control)) {
+		free(control);
+		return NULL;
+	}
+	return control;
+}
+
+void control_free(struct control *control)
+{
+	if (!control)
+		return;
+	if (control->conn)
+		vsock_close(control->conn);
+	wire_reader_free(&control->reader);
+	fifo_free(&control->out);
+	free(control);
+}
+
+/* Frames to init */
+
+static int send_frame(struct control *control, enum wire_type type, uint32_t target, const void *payload, size_t bytes)
+{
+	size_t frame_bytes, taken = 0;
+	uint8_t *frame;
+
+	if (!control->conn || !control->ready || control->over)
+		return -ENOTCONN;
+	if (control->out.count + bytes > CONTROL_QUEUE_BYTES_MAX)
+		return -ENOBUFS;
+	frame = wire_frame_new(type, target, payload, bytes, &frame_bytes);
+	if (!control->out.count)
+		taken = vsock_send(control->conn, frame, frame_bytes);
+	fifo_append(&control->out, frame + taken, frame_bytes - taken);
+	free(frame);
+	return 0;
+}
+
+int control_send_pod(struct control *control, const struct wire_pod *pod, unsigned containers, const char *json,
+		     size_t json_bytes)
+{
+	uint8_t *payload;
+	int err;
+
+	if (control->pod_sent)
+		return -EALREADY;
+	if (!containers || containers > CONTAINERS_MAX)
+		return -EINVAL;
+	if (json_bytes > WIRE_PAYLOAD_MAX - sizeof(*pod))
+		return -EMSGSIZE;
+	payload = xmalloc(sizeof(*pod) + json_bytes);
+	memcpy(payload, pod, sizeof(*pod));
+	memcpy(payload + sizeof(*pod), json, json_bytes);
+	err = send_frame(control, WIRE_POD, 0, payload, sizeof(*pod) + json_bytes);
+	free(payload);
+	if (err)
+		return err;
+	control->pod_sent = true;
+	control->containers = containers;
+	return 0;
+}
+
+/* Nothing is addressed to a container before init knows of it. */
+static int send_to(struct control *control, enum wire_type type, uint32_t target, const void *payload, size_t bytes)
+{
+	if (!control->pod_sent)
+		return -ENOTCONN;
+	if (target != WIRE_ALL && target >= control->containers)
+		return -EINVAL;
+	return send_frame(control, type, target, payload, bytes);
+}
+
+int control_signal(struct control *control, uint32_t target, unsigned signo)
+{
+	struct wire_signal signal = {.signo = signo};
+
+	return send_to(control, WIRE_SIGNAL, target, &signal, sizeof(signal));
+}
+
+int control_winsize(struct control *control, unsigned container, uint16_t rows, uint16_t cols)
+{
+	struct wire_winsize winsize = {.rows = rows, .cols = cols};
+
+	return send_to(control, WIRE_WINSIZE, container, &winsize, sizeof(winsize));
+}
+
+int control_stop(struct control *control, unsigned grace_ms)
+{
+	struct wire_stop stop = {.grace_ms = grace_ms};
+
+	return send_to(control, WIRE_STOP, WIRE_ALL, &stop, sizeof(stop));
+}
