@@ -248,6 +248,29 @@ TEST(frames_wait_in_order_until_there_is_room)
 	end();
 }
 
+TEST(no_frame_passes_one_that_waits)
+{
+	const uint8_t dns_ip[4] = { 10, 0, 2, 3 };
+	struct ring_buf buf = { .bytes = BUFFER_BYTES };
+	uint8_t arp[ARP_BYTES];
+
+	begin();
+	make_arp(arp, 1, gateway_ip);
+	send_frame(arp, sizeof(arp)); /* its answer waits */
+	for (unsigned i = 0; i < 2; i++) {
+		buf.gpa = rig_alloc(&rig, BUFFER_BYTES);
+		ring_add(rx, NULL, 0, &buf, 1); /* room, but the kick is still on its way */
+	}
+	make_arp(arp, 1, dns_ip);
+	send_frame(arp, sizeof(arp));
+	ring_kick(rx);
+	CHECK(take_frame(0) >= ARP_BYTES);
+	CHECK_INT(got[31], 2);
+	CHECK(take_frame(0) >= ARP_BYTES);
+	CHECK_INT(got[31], 3);
+	end();
+}
+
 TEST(publish_a_taken_port)
 {
 	uint16_t port;
@@ -417,6 +440,7 @@ int main(void)
 	RUN(gateway_answers_arp);
 	RUN(other_ethertypes_get_no_answer);
 	RUN(frames_wait_in_order_until_there_is_room);
+	RUN(no_frame_passes_one_that_waits);
 	RUN(publish_a_taken_port);
 	RUN(publish_unpublish_publish);
 	RUN(connection_to_a_published_port_reaches_the_guest);
