@@ -35,7 +35,6 @@ enum {
     START_CWD = 'C',
     START_ENV = 'E',     /* NAME=VALUE */
     START_RW = 'W',      /* directory shared writable; the n-th one has the 9p tag rw<n> */
-    START_SEE = 'S',     /* path of the host below /tmp that must be visible */
     START_MODULES = 'M', /* directory that holds the bed kernel's modules */
     START_TTY = 'T',     /* the command gets a pseudo terminal */
 };

@@ -39,8 +39,8 @@ static struct bytes in; /* from the host, not parsed yet */
 
 /* What the host asked for; points into start_text. */
 static char *start_text;
-static char **args, **envs, **rws, **sees;
-static size_t n_args, n_envs, n_rws, n_sees;
+static char **args, **envs, **rws;
+static size_t n_args, n_envs, n_rws;
 static const char *cwd = "/", *modules;
 static bool want_tty;
 
@@ -153,7 +153,6 @@ static void start_parse(const char *data, uint32_t n) {
         case START_ARG: list_add(&args, &n_args, p + 1); break;
         case START_ENV: list_add(&envs, &n_envs, p + 1); break;
         case START_RW: list_add(&rws, &n_rws, p + 1); break;
-        case START_SEE: list_add(&sees, &n_sees, p + 1); break;
         case START_CWD: cwd = p + 1; break;
         case START_MODULES: modules = p + 1; break;
         case START_TTY: want_tty = true; break;
@@ -240,34 +239,6 @@ static void root_build(void) {
         fail("move to the new root: %m");
 }
 
-/*
- * /tmp is a fresh tmpfs, but what the command was pointed at must be there: the parts of the host's /tmp that the working directory and the arguments name show through
- * (from the overlay: what is written to them vanishes as well).
- */
-static void tmp_build(void) {
-    mkdirs("/tmp");
-    int old = open("/tmp", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    mount_must("tmpfs", "/tmp", "tmpfs", 0, "size=75%,mode=1777");
-    for (size_t i = 0; i < n_sees; i++) {
-        if (strncmp(sees[i], "/tmp/", 5) != 0)
-            continue;
-        char name[256], from[512], to[512];
-        struct stat st;
-        snprintf(name, sizeof(name), "%.*s", (int)strcspn(sees[i] + 5, "/"), sees[i] + 5);
-        snprintf(from, sizeof(from), "/proc/self/fd/%d/%s", old, name);
-        snprintf(to, sizeof(to), "/tmp/%s", name);
-        if (name[0] == '\0' || access(to, F_OK) == 0 || stat(from, &st) != 0)
-            continue;
-        if (S_ISDIR(st.st_mode))
-            mkdir(to, 0700);
-        else
-            close(open(to, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
-        if (mount(from, to, NULL, MS_BIND, NULL) != 0)
-            fail("bind %s: %m", to);
-    }
-    close(old);
-}
-
 static void modules_bind(void) {
     const char *name = modules ? strrchr(modules, '/') : NULL;
     if (!name || access(modules, F_OK) != 0)
@@ -289,7 +260,8 @@ static void world_build(void) {
     root_build();
     system_mounts();
     modules_bind();
-    tmp_build();
+    mkdirs("/tmp");
+    chmod("/tmp", 01777);
     mount_must("devpts", "/dev/pts", "devpts", 0, "mode=620,ptmxmode=666,gid=5");
     mount_must("tmpfs", "/dev/shm", "tmpfs", 0, "mode=1777");
     mount_must("tmpfs", "/run", "tmpfs", 0, "mode=755");
