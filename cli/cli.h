@@ -14,6 +14,7 @@ enum { EXIT_USAGE = 125 };
 struct run_options {
 	const char *pod_file;
 	const char *kernel;  /* NULL: the one inside podvm */
+	const char *append;  /* more words for the kernel command line; NULL: none */
 	bool trace_boot;     /* print the time line of the start */
 	bool console;	     /* the guest's kernel messages on stderr */
 	bool strict;	     /* warnings of the pod file are errors */

@@ -8,12 +8,13 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { OPT_KERNEL = 256, OPT_TRACE_BOOT, OPT_CONSOLE, OPT_STRICT, OPT_VERBOSE };
+enum { OPT_KERNEL = 256, OPT_TRACE_BOOT, OPT_CONSOLE, OPT_APPEND, OPT_STRICT, OPT_VERBOSE };
 
 static const struct option long_options[] = {
 	{"kernel", required_argument, NULL, OPT_KERNEL},
 	{"trace-boot", no_argument, NULL, OPT_TRACE_BOOT},
 	{"console", no_argument, NULL, OPT_CONSOLE},
+	{"append", required_argument, NULL, OPT_APPEND},
 	{"strict", no_argument, NULL, OPT_STRICT},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"help", no_argument, NULL, 'h'},
@@ -22,7 +23,7 @@ static const struct option long_options[] = {
 
 static int option_unknown(const struct cli_command *command, const char *word)
 {
-	const char *names[] = {"--kernel", "--trace-boot", "--console", "--strict", "--verbose", "--help", NULL};
+	const char *names[] = {"--kernel", "--append", "--trace-boot", "--console", "--strict", "--verbose", "--help", NULL};
 	const char *near = cli_nearest(word, names);
 
 	if (near)
@@ -48,6 +49,9 @@ static bool options_parse(const struct cli_command *command, int argc, char **ar
 			break;
 		case OPT_CONSOLE:
 			options->console = true;
+			break;
+		case OPT_APPEND:
+			options->append = optarg;
 			break;
 		case OPT_STRICT:
 			options->strict = true;
@@ -91,6 +95,7 @@ const struct cli_command cmd_run = {
 	.usage = "[options] FILE",
 	.help = "Options:\n"
 		"  --kernel FILE   boot this vmlinux or bzImage instead of the built-in kernel\n"
+		"  --append TEXT   add TEXT to the guest's kernel command line\n"
 		"  --console       show the guest's kernel messages on stderr\n"
 		"  --strict        treat warnings about FILE as errors\n"
 		"  --trace-boot    print a time line of the start to stderr\n"

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+# One file, not recursive. Everything built lands in build/.
+#
+#	make		build/podvm, kernel inside
+#	make run	run pod.json.example and fetch a reply through its published port
+#	make check	all tests; ends with "N passed, N failed, N skipped"
+#	make lint	include rule, headers alone, cppcheck, clang-tidy, shellcheck
+#	make fuzz T=60	every fuzz target for T seconds
+#	make clean	removes build/ (caches under ~/.cache/podvm stay)
+#
+# V=1 shows the commands.
+
+PODVM_VERSION := 0.1.0
+B := build
+D := $(B)/deps
+DA := $(B)/deps-asan
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-8s%s\n' $(1) $(2))
+
+HOST_SRCS := vmm.c $(wildcard vm/*.c devices/*.c cli/*.c)
+SHARED_SRCS := $(wildcard pod/*.c lib/*.c)
+INIT_SRCS := $(wildcard init/*.c)
+SRCS := $(HOST_SRCS) $(SHARED_SRCS) $(INIT_SRCS)
+OBJS := $(SRCS:%.c=$(B)/obj/%.o)
+
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
+CC := gcc
+CPPFLAGS := -D_GNU_SOURCE= -D_FILE_OFFSET_BITS=64 -DPODVM_VERSION='"$(PODVM_VERSION)"' -isystem $(D)/include -I$(D) -I.
+CFLAGS := -std=gnu11 -O2 -g -fPIE -ffunction-sections -fdata-sections -fstack-protector-strong $(WARNINGS)
+LDFLAGS := -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,-z,max-page-size=4096
+LDLIBS := $(D)/lib/libslirp.a $(D)/lib/libcjson.a
+SPECS = -specs=$(D)/musl.specs
+
+.PHONY: all run check lint fuzz unit clean example coverage
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(B)/podvm
+
+# ---- set-up: what Debian has to give, once ----
+
+$(B)/.setup-%: scripts/setup
+	$(Q)scripts/setup $*
+	$(Q)mkdir -p $(B) && touch $@
+
+# ---- dependencies and kernel, from the distribution's sources, cached outside the tree ----
+
+DEPS_SRCS := deps/build deps/versions $(wildcard deps/patches/*/*.patch) $(wildcard lib/glib/*)
+$(D)/versions.h: $(DEPS_SRCS) | $(B)/.setup-build
+	$(call say,DEPS,$(D))
+	$(Q)deps/build $(D) && touch $@
+$(DA)/versions.h: $(DEPS_SRCS) | $(B)/.setup-build
+	$(call say,DEPS,$(DA))
+	$(Q)deps/build $(DA) --flavour asan && touch $@
+
+KERNEL_SRCS := $(wildcard kernel/build kernel/version kernel/*.c kernel/config/* kernel/patches/*.patch)
+$(B)/vmlinux: $(KERNEL_SRCS) | $(B)/.setup-build
+	$(call say,KERNEL,$@)
+	$(Q)kernel/build $@ && touch $@
+
+# ---- podvm: first without, then with the kernel ----
+
+$(B)/obj/%.o: %.c $(D)/versions.h
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(SPECS) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/podvm.debug: $(OBJS) $(D)/versions.h
+	$(call say,LD,$@)
+	$(Q)$(CC) $(SPECS) $(LDFLAGS) -o $@ $(OBJS) $(LDLIBS)
+
+$(B)/podvm-bare: $(B)/podvm.debug
+	$(call say,STRIP,$@)
+	$(Q)strip -o $@ $<
+
+$(B)/podvm: $(B)/podvm-bare $(B)/vmlinux
+	$(call say,EMBED,$@)
+	$(Q)scripts/embed-kernel $(B)/podvm-bare $(B)/vmlinux $@
+
+# ---- the example: a small root of Debian's busybox-static ----
+
+ROOT := $(B)/example/root
+$(ROOT)/.made: scripts/make-root | $(B)/.setup-build
+	$(call say,ROOT,$(ROOT))
+	$(Q)scripts/make-root $(ROOT) && touch $@
+
+$(B)/example/srv/greeting.txt:
+	$(Q)mkdir -p $(@D)
+	$(Q)echo 'back: hello from a container in a virtual machine' > $@
+
+example: $(B)/podvm $(ROOT)/.made $(B)/example/srv/greeting.txt
+
+run: example
+	$(Q)scripts/run-example $(B)/podvm pod.json.example
+
+# ---- tests ----
+
+LIB_SRCS := $(filter-out vmm.c vm/kvm%.c cli/version.c lib/glib/%,$(SRCS))
+ASAN_CFLAGS := -std=gnu11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer \
+	-pthread $(WARNINGS)
+ASAN_CPPFLAGS := -D_GNU_SOURCE= -D_FILE_OFFSET_BITS=64 -DPODVM_VERSION='"$(PODVM_VERSION)"' -isystem $(DA)/include -I$(DA) -I.
+ASAN_LIBS := $(DA)/lib/libslirp.a $(DA)/lib/libcjson.a -pthread
+LIB_ASAN := $(B)/asan/libpodvm.a
+
+$(B)/asan/obj/%.o: %.c $(DA)/versions.h
+	$(call say,ASAN,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ASAN_CPPFLAGS) $(ASAN_CFLAGS) -MMD -MP -c -o $@ $<
+
+RIG_SRCS := $(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c))
+$(LIB_ASAN): $(LIB_SRCS:%.c=$(B)/asan/obj/%.o) $(RIG_SRCS:%.c=$(B)/asan/obj/%.o)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+UNIT_SRCS := $(wildcard tests/unit/test_*.c) deps/test_slirp.c
+UNIT_TESTS := $(UNIT_SRCS:%.c=$(B)/asan/%)
+FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_REPLAYS := $(FUZZ_SRCS:tests/fuzz/fuzz_%.c=$(B)/asan/replay_%)
+
+$(B)/asan/tests/unit/test_glib: tests/unit/test_glib.c lib/glib/glib.c lib/glib/glib.h | $(DA)/versions.h
+	$(call say,TEST,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -Ilib/glib $(ASAN_CPPFLAGS) $(ASAN_CFLAGS) -o $@ $< lib/glib/glib.c
+
+$(B)/asan/%: $(B)/asan/obj/%.o $(LIB_ASAN)
+	$(call say,TEST,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ASAN_CFLAGS) -o $@ $< $(LIB_ASAN) $(ASAN_LIBS)
+
+$(B)/asan/replay_%: $(B)/asan/obj/tests/fuzz/fuzz_%.o $(B)/asan/obj/tests/fuzz/replay.o $(LIB_ASAN)
+	$(call say,TEST,$@)
+	$(Q)$(CC) $(ASAN_CFLAGS) -o $@ $^ $(ASAN_LIBS)
+
+unit: $(UNIT_TESTS) $(FUZZ_REPLAYS) | $(B)/.setup-build
+	$(Q)tests/run-unit $(B)
+
+# Guest programs and the roots of the end-to-end tests.
+GUEST_SRCS := $(wildcard tests/guest/*.c)
+GUEST_BINS := $(GUEST_SRCS:tests/guest/%.c=$(B)/guest/%)
+$(B)/guest/%: tests/guest/%.c $(D)/versions.h
+	$(call say,GUEST,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(SPECS) $(CPPFLAGS) -std=gnu11 -O2 -static $(WARNINGS) -o $@ $<
+
+check: $(UNIT_TESTS) $(FUZZ_REPLAYS) example $(GUEST_BINS) | $(B)/.setup-build $(B)/.setup-test
+	$(Q)tests/run-check $(B)
+
+# ---- fuzzing, by hand ----
+
+T ?= 60
+FUZZERS := $(FUZZ_SRCS:tests/fuzz/fuzz_%.c=$(B)/fuzz/%)
+$(B)/fuzz/%: tests/fuzz/fuzz_%.c $(LIB_SRCS) $(RIG_SRCS) $(DA)/versions.h | $(B)/.setup-fuzz
+	$(call say,FUZZ,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)clang $(ASAN_CPPFLAGS) -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined -o $@ $< $(LIB_SRCS) $(RIG_SRCS) $(ASAN_LIBS)
+fuzz: $(FUZZERS)
+	$(Q)tests/fuzz/run $(B) $(T)
+
+lint: $(D)/versions.h | $(B)/.setup-lint
+	$(Q)scripts/lint
+
+clean:
+	rm -rf $(B)
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

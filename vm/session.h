@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * session: from a guest that is ready to the pod's exit code. Sends the pod, passes on signals, the terminal and the
+ * streams, stops the pod when asked, and decides what podvm returns. Knows the control connection, not devices or KVM.
+ */
+#ifndef VM_SESSION_H
+#define VM_SESSION_H
+
+#include "devices/vsock.h"
+#include "pod/spec.h"
+#include "pod/wire.h"
+#include "vm/loop.h"
+
+#include <stddef.h>
+
+enum {
+	SESSION_GRACE_MS = 5000,	/* between stop signal and kill */
+	SESSION_FORCE_MS = 3000,	/* then for the guest to end, before the machine is switched off */
+	SESSION_BOOT_LIMIT_MS = 120000, /* for the guest to say that it is ready */
+	SESSION_OUTPUT_CLOSED = 141,	/* exit code when nobody reads stdout: 128 + SIGPIPE */
+};
+
+struct session_config {
+	struct loop *loop;
+	struct vsock *vsock;
+	const struct spec_pod *spec;
+	const struct wire_pod *wire; /* time and entropy are filled in when it is sent */
+	/* Copies the newest console output, for a guest that died. */
+	size_t (*console_tail)(void *ctx, char *dst, size_t bytes);
+	void *console_ctx;
+};
+
+struct session;
+
+/*
+ * Blocks the signals it handles in the calling thread (before vCPU threads are made) and listens for the guest. Host
+ * set-up: dies on failure.
+ */
+struct session *session_new(const struct session_config *config);
+void session_free(struct session *session);
+
+/* The machine stopped by itself; detail as text. Ends the loop. Once the pod is done that is how it should be. */
+void session_machine_ended(struct session *session, const char *detail);
+
+/* After loop_run(): what podvm returns. */
+int session_code(const struct session *session);
+
+#endif

@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * THE HOST STORY, top to bottom: main() -> (PID 1 of a guest? init) -> command -> spec -> memory -> vm -> devices ->
+ * kernel -> loop -> exit code. The only file that names concrete devices, and the only one nobody includes.
+ */
+#include "cli/cli.h"
+#include "devices/bus.h"
+#include "devices/fs.h"
+#include "devices/mem.h"
+#include "devices/net.h"
+#include "devices/net_slirp.h"
+#include "devices/reset.h"
+#include "devices/rng.h"
+#include "devices/serial.h"
+#include "devices/vsock.h"
+#include "init/init.h"
+#include "lib/log.h"
+#include "lib/util.h"
+#include "pod/abi.h"
+#include "pod/spec.h"
+#include "pod/wire.h"
+#include "vm/boot.h"
+#include "vm/kvm.h"
+#include "vm/loop.h"
+#include "vm/mmio.h"
+#include "vm/payload.h"
+#include "vm/session.h"
+#include "vm/trace.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Which slot a device sits in: part of the machine's shape, so never reordered. */
+enum slot { SLOT_VSOCK, SLOT_FS, SLOT_NET, SLOT_RNG, SLOT_COUNT };
+
+/*
+ * No console while all is well: only the panic of a dying kernel, and that without a probe of the UART. reboot=k is
+ * devices/reset; PODVM_INIT becomes init's environment and tells it where it runs.
+ */
+#define CMDLINE_BASE "reboot=k panic=-1 random.trust_cpu=on tsc=reliable no_timer_check 8250.nr_uarts=1 PODVM_INIT=1"
+#define CMDLINE_QUIET " earlycon=uart8250,io,0x3f8 keep_bootcon loglevel=1"
+#define CMDLINE_CONSOLE " earlycon=uart8250,io,0x3f8 console=ttyS0 loglevel=7"
+
+struct vmm {
+	const struct run_options *options;
+	struct spec_pod *spec;
+	char *pod_directory; /* paths of the pod file begin here */
+	struct payload payload;
+	struct boot_image kernel;
+	struct mem mem;
+	struct loop *loop;
+	struct bus mmio, pio;
+	struct kvm *kvm;
+	struct serial *serial;
+	struct reset reset;
+	struct vsock *vsock;
+	struct fs *fs;
+	struct net *net;
+	struct net_slirp *slirp;
+	struct rng *rng;
+	struct wire_pod wire;
+	struct session *session;
+};
+
+/* ---- the pod file ---- */
+
+static void spec_report(void *ctx, enum spec_level level, const char *message)
+{
+	(void)ctx;
+	log_warn("%s%s", level == SPEC_WARNING ? "warning: " : "", message);
+}
+
+static void spec_load(struct vmm *vmm)
+{
+	const char *path = vmm->options->pod_file;
+	char *text, *copy;
+	size_t bytes;
+	int err = file_read(path, SPEC_TEXT_BYTES_MAX, &text, &bytes);
+
+	if (err == -EFBIG)
+		die("%s is longer than %d MB: no pod file", path, SPEC_TEXT_BYTES_MAX >> 20);
+	if (err)
+		die("%s can not be read: %s", path, strerror(-err));
+	vmm->spec = spec_parse(text, bytes, path, vmm->options->strict, spec_report, NULL);
+	free(text);
+	if (!vmm->spec)
+		exit(EXIT_PODVM); /* every fault was told */
+	if (vmm->spec->container_count == 0)
+		die("%s: containers: a pod needs at least one", path);
+	if (vmm->spec->memory_mb < SPEC_MEMORY_MB_MIN)
+		die("%s: resource.memory: %llu MB are too small for any pod; the least is %d", path,
+		    (unsigned long long)vmm->spec->memory_mb, SPEC_MEMORY_MB_MIN);
+	copy = xstrdup(path);
+	vmm->pod_directory = xstrdup(dirname(copy));
+	free(copy);
+}
+
+/* A path of the pod file: absolute, or relative to the file. Freed by the caller. */
+static char *path_resolve(const struct vmm *vmm, const char *path)
+{
+	return path[0] == '/' ? xstrdup(path) : xasprintf("%s/%s", vmm->pod_directory, path);
+}
+
+static bool is_path(const char *image)
+{
+	return image[0] == '/' || strncmp(image, "./", 2) == 0 || strncmp(image, "../", 3) == 0;
+}
+
+/* ---- what the pod sees of the host's files ---- */
+
+static void root_share(struct vmm *vmm, unsigned index)
+{
+	const char *image = vmm->spec->containers[index].image, *file = vmm->options->pod_file;
+	char name[FS_SHARE_NAME_MAX], *path;
+	struct stat st;
+	int err;
+
+	if (!is_path(image))
+		die("%s: containers[%u].image: \"%s\" names an image; podvm runs directories so far: give a path that begins "
+		    "with /, ./ or ../",
+		    file, index, image);
+	path = path_resolve(vmm, image);
+	if (stat(path, &st) < 0)
+		die("%s: containers[%u].image: %s: %s", file, index, path, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		die("%s: containers[%u].image: %s is not a directory", file, index, path);
+	snprintf(name, sizeof(name), ABI_SHARE_ROOT_FMT, index);
+	err = fs_share_add(vmm->fs, name, path, true);
+	if (err)
+		die("%s: containers[%u].image: %s: %s", file, index, path, strerror(-err));
+	vmm->wire.root_kinds[index] = WIRE_ROOT_FS;
+	free(path);
+}
+
+/* A volume nobody mounts writable is not writable, whatever the guest tries. */
+static bool volume_is_read_only(const struct spec_pod *spec, unsigned volume)
+{
+	for (size_t c = 0; c < spec->container_count; c++)
+		for (size_t m = 0; m < spec->containers[c].mount_count; m++)
+			if (spec->containers[c].mounts[m].volume_index == volume && !spec->containers[c].mounts[m].read_only)
+				return false;
+	return true;
+}
+
+static void volume_share(struct vmm *vmm, unsigned index)
+{
+	const struct spec_volume *volume = &vmm->spec->volumes[index];
+	const char *file = vmm->options->pod_file;
+	char name[FS_SHARE_NAME_MAX], *path;
+	struct stat st;
+	int err;
+
+	if (volume->kind != SPEC_VOLUME_PATH)
+		return;
+	path = path_resolve(vmm, volume->source);
+	if (stat(path, &st) < 0)
+		die("%s: volumes[%u].source: %s: %s; make it first", file, index, path, strerror(errno));
+	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
+		die("%s: volumes[%u].source: %s is neither a directory nor a regular file", file, index, path);
+	if (S_ISREG(st.st_mode))
+		vmm->wire.volume_is_file[index / 32] |= UINT32_C(1) << index % 32;
+	snprintf(name, sizeof(name), ABI_SHARE_VOLUME_FMT, index);
+	err = fs_share_add(vmm->fs, name, path, volume_is_read_only(vmm->spec, index));
+	if (err)
+		die("%s: volumes[%u].source: %s: %s", file, index, path, strerror(-err));
+	free(path);
+}
+
+/* ---- the network ---- */
+
+static void port_publish(struct vmm *vmm, const struct spec_port *port)
+{
+	const char *protocol = port->udp ? "udp" : "tcp";
+	struct in_addr addr;
+	int host_port;
+
+	if (inet_pton(AF_INET, port->host_ip, &addr) != 1)
+		die("%s: %s is no IPv4 address to publish a port at", vmm->options->pod_file, port->host_ip);
+	host_port = net_slirp_publish(vmm->slirp, port->udp, addr, port->host_port, port->container_port);
+	if (host_port == -EADDRINUSE)
+		die("port %s:%u/%s is taken by another program; choose another hostPort or stop that program", port->host_ip,
+		    port->host_port, protocol);
+	if (host_port < 0)
+		die("port %s:%u/%s can not be published: %s", port->host_ip, port->host_port, protocol, strerror(-host_port));
+	if (port->host_port == 0)
+		log_warn("port %u/%s of the pod is published at %s:%d", port->container_port, protocol, port->host_ip,
+			 host_port);
+}
+
+/* A locally administered address; the pod's network is its own, so all pods may have the same. */
+static const uint8_t guest_mac[6] = {0x52, 0x54, 0x00, 0x70, 0x6f, 0x64};
+
+static void network_make(struct vmm *vmm)
+{
+	struct net_slirp_config config = {
+		.hostname = vmm->spec->hostname[0] ? vmm->spec->hostname : NULL,
+		.searches = NULL,
+		.mtu = ABI_NET_MTU,
+		.host_loopback = false,
+	};
+
+	vmm->slirp = net_slirp_new(vmm->loop, vmm->net, &config);
+	if (!vmm->slirp)
+		die("the user-mode network can not be set up");
+	for (size_t i = 0; i < vmm->spec->port_count; i++)
+		port_publish(vmm, &vmm->spec->ports[i]);
+}
+
+/* ---- the machine ---- */
+
+static void machine_ended(void *ctx, enum kvm_end why, const char *detail)
+{
+	struct vmm *vmm = ctx;
+
+	(void)why;
+	/* What the guest sent before it went may still lie in its ring. */
+	virtio_kick(vsock_dev(vmm->vsock), VSOCK_QUEUE_TX);
+	session_machine_ended(vmm->session, detail);
+}
+
+static void reset_requested(void *ctx)
+{
+	kvm_request_reset(((struct vmm *)ctx)->kvm);
+}
+
+static void machine_make(struct vmm *vmm)
+{
+	struct kvm_config config = {
+		.mem = &vmm->mem,
+		.mmio = &vmm->mmio,
+		.pio = &vmm->pio,
+		.vcpus = vmm->spec->vcpus,
+		.end = machine_ended,
+		.end_ctx = vmm,
+	};
+	int err = mem_init(&vmm->mem, vmm->spec->memory_mb << 20);
+
+	if (err)
+		die_errno(-err, "no %llu MB of memory for the pod; give it less (resource.memory)",
+			  (unsigned long long)vmm->spec->memory_mb);
+	vmm->loop = config.loop = loop_new();
+	vmm->kvm = kvm_new(&config);
+	vmm->serial = serial_new(vmm->options->console ? STDERR_FILENO : -1);
+	vmm->reset = (struct reset){.request = reset_requested, .ctx = vmm};
+	bus_add(&vmm->pio, SERIAL_PORT, SERIAL_PORT_COUNT, &serial_ops, vmm->serial);
+	bus_add(&vmm->pio, RESET_PORT, RESET_PORT_COUNT, &reset_ops, &vmm->reset);
+	if (vmm->options->trace_boot)
+		bus_add(&vmm->pio, ABI_TRACE_PORT, TRACE_PORT_COUNT, &trace_port_ops, NULL);
+}
+
+static struct virtio_env slot_env(struct vmm *vmm, enum slot slot)
+{
+	return (struct virtio_env){.mem = &vmm->mem, .loop = vmm->loop, .irq = mmio_irq(vmm->kvm, slot)};
+}
+
+static void devices_make(struct vmm *vmm)
+{
+	struct virtio_env envs[SLOT_COUNT];
+	struct virtio_dev *devs[SLOT_COUNT];
+
+	for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
+		envs[slot] = slot_env(vmm, slot);
+	vmm->vsock = vsock_new(&envs[SLOT_VSOCK]);
+	vmm->fs = fs_new(&envs[SLOT_FS], ABI_FS_TAG);
+	vmm->net = net_new(&envs[SLOT_NET], guest_mac, ABI_NET_MTU);
+	vmm->rng = rng_new(&envs[SLOT_RNG]);
+	devs[SLOT_VSOCK] = vsock_dev(vmm->vsock);
+	devs[SLOT_FS] = fs_dev(vmm->fs);
+	devs[SLOT_NET] = net_dev(vmm->net);
+	devs[SLOT_RNG] = rng_dev(vmm->rng);
+	for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
+		mmio_attach(vmm->kvm, &vmm->mmio, vmm->loop, devs[slot], slot);
+	for (unsigned i = 0; i < vmm->spec->container_count; i++)
+		root_share(vmm, i);
+	for (unsigned i = 0; i < vmm->spec->volume_count; i++)
+		volume_share(vmm, i);
+	network_make(vmm);
+}
+
+/* ---- the kernel ---- */
+
+static void kernel_find(struct vmm *vmm)
+{
+	const char *path = vmm->options->kernel;
+	struct stat st;
+	int err = payload_open(&vmm->payload);
+
+	if (err)
+		die_errno(-err, "podvm can not read its own file");
+	vmm->kernel = vmm->payload.kernel;
+	if (!path) {
+		if (vmm->kernel.bytes == 0)
+			die("this podvm was built without a kernel; name one with --kernel FILE");
+		return;
+	}
+	vmm->kernel.fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (vmm->kernel.fd < 0 || fstat(vmm->kernel.fd, &st) < 0)
+		die("kernel %s: %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		die("kernel %s is not a regular file", path);
+	vmm->kernel.offset = 0;
+	vmm->kernel.bytes = (uint64_t)st.st_size;
+}
+
+static void cmdline_write(const struct vmm *vmm, char *dst, size_t bytes)
+{
+	size_t used = (size_t)snprintf(dst, bytes, "%s%s%s", CMDLINE_BASE,
+				       vmm->options->console ? CMDLINE_CONSOLE : CMDLINE_QUIET,
+				       vmm->options->trace_boot ? " podvm.trace" : "");
+
+	for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
+		char words[MMIO_CMDLINE_BYTES];
+
+		mmio_cmdline(words, slot);
+		used += (size_t)snprintf(dst + used, bytes - used, "%s", words);
+	}
+	if (vmm->options->append)
+		used += (size_t)snprintf(dst + used, bytes - used, " %s", vmm->options->append);
+	if (used >= bytes)
+		die("--append is too long: the kernel command line holds %zu bytes", bytes - 1);
+}
+
+static void kernel_start(struct vmm *vmm)
+{
+	char cmdline[BOOT_CMDLINE_MAX];
+	struct boot_config config = {
+		.mem = &vmm->mem,
+		.kernel = vmm->kernel,
+		.cmdline = cmdline,
+		.vcpus = vmm->spec->vcpus,
+		.init = vmm->payload.init,
+	};
+	struct kvm_entry entry;
+	const char *why;
+	int err;
+
+	cmdline_write(vmm, cmdline, sizeof(cmdline));
+	err = boot_load(&config, &entry, &why);
+	if (err == -ENOMEM)
+		die("%llu MB (resource.memory) are too little: %s", (unsigned long long)vmm->spec->memory_mb, why);
+	if (err)
+		die("kernel %s can not be used: %s", vmm->options->kernel ? vmm->options->kernel : "inside podvm", why);
+	trace_mark("kernel and init in place");
+	kvm_start(vmm->kvm, &entry);
+}
+
+/* ---- the story ---- */
+
+/* A KVM without hardware behind it would sit there for ever, without an error. Tested only where that is likely. */
+static void kvm_refuse_emulated(void)
+{
+	char *info, *flags;
+	size_t bytes;
+	bool hardware = true;
+
+	if (file_read("/proc/cpuinfo", 16 << 20, &info, &bytes) == 0) {
+		flags = strstr(info, "\nflags");
+		if (flags) {
+			flags[strcspn(flags + 1, "\n") + 1] = '\0';
+			hardware = strstr(flags, " vmx") || strstr(flags, " svm");
+		}
+		free(info);
+	}
+	if (!hardware && kvm_check().health == KVM_EMULATED)
+		die("KVM on this machine only emulates, no pod would ever start; see podvm doctor");
+}
+
+/* libslirp and the shares need a descriptor for every connection and file the guest has open. */
+static void descriptor_limit_raise(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static size_t console_tail(void *ctx, char *dst, size_t bytes)
+{
+	return serial_tail(ctx, dst, bytes);
+}
+
+static void session_make(struct vmm *vmm)
+{
+	struct session_config config = {
+		.loop = vmm->loop,
+		.vsock = vmm->vsock,
+		.spec = vmm->spec,
+		.wire = &vmm->wire,
+		.console_tail = console_tail,
+		.console_ctx = vmm->serial,
+	};
+
+	vmm->session = session_new(&config);
+}
+
+static void vmm_free(struct vmm *vmm)
+{
+	struct virtio_dev *devs[] = {vsock_dev(vmm->vsock), fs_dev(vmm->fs), net_dev(vmm->net), rng_dev(vmm->rng)};
+
+	kvm_free(vmm->kvm);
+	for (unsigned i = 0; i < ARRAY_SIZE(devs); i++)
+		mmio_detach(vmm->loop, devs[i]);
+	session_free(vmm->session);
+	net_slirp_free(vmm->slirp);
+	vsock_free(vmm->vsock);
+	fs_free(vmm->fs);
+	net_free(vmm->net);
+	rng_free(vmm->rng);
+	serial_free(vmm->serial);
+	loop_free(vmm->loop);
+	mem_fini(&vmm->mem);
+	payload_close(&vmm->payload);
+	spec_free(vmm->spec);
+	free(vmm->pod_directory);
+}
+
+static int vmm_run(const struct run_options *options)
+{
+	struct vmm vmm = {.options = options};
+	int code;
+
+	if (options->trace_boot)
+		trace_start(clock_mono_ns());
+	spec_load(&vmm);
+	kernel_find(&vmm);
+	trace_mark("pod file read");
+	kvm_refuse_emulated();
+	descriptor_limit_raise();
+	machine_make(&vmm);
+	devices_make(&vmm);
+	session_make(&vmm);
+	trace_mark("machine and devices made");
+	kernel_start(&vmm);
+	trace_mark("vCPUs started");
+	loop_run(vmm.loop);
+	trace_mark("pod ended");
+	code = session_code(vmm.session);
+	vmm_free(&vmm);
+	trace_print();
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	if (getpid() == 1 && getenv("PODVM_INIT"))
+		init_main();
+	return cli_main(argc, argv, vmm_run);
+}
