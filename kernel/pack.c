@@ -5,8 +5,8 @@
  *   pack VMLINUX OUT
  *
  * The linker aligns the kernel's sections to 2 MB, in the file as well as in memory,
- * so a stripped vmlinux carries megabytes of zeroes. This tool keeps only what a
- * loader reads: a program header per run of non-zero pages, and the PVH entry note.
+ * so a stripped vmlinux carries megabytes of padding. This tool keeps only what a
+ * loader reads: a program header per run of pages with contents, and the PVH entry note.
  *
  * What a loader may rely on:
  *   - e_entry is the physical address of the 64-bit entry point (startup_64).
@@ -28,7 +28,7 @@
 enum {
 	PAGE = 4096,
 	MAX_LOADS = 64,
-	/* A run of zero pages shorter than this stays in the file: a hole would cost
+	/* A run of empty pages shorter than this stays in the file: a hole would cost
 	 * the loader another copy or mapping. */
 	MIN_HOLE_PAGES = 16,
 };
@@ -48,9 +48,10 @@ static void *file_read(const char *path, size_t *size)
 	return data;
 }
 
-static bool page_is_zero(const uint8_t *page)
+/* Nothing but zeroes, or nothing but int3, with which the linker fills gaps in text. */
+static bool page_is_empty(const uint8_t *page)
 {
-	return page[0] == 0 && memcmp(page, page + 1, PAGE - 1) == 0;
+	return (page[0] == 0 || page[0] == 0xcc) && memcmp(page, page + 1, PAGE - 1) == 0;
 }
 
 static uint64_t page_up(uint64_t n)
@@ -98,17 +99,17 @@ static int runs_find(const uint8_t *image, uint64_t base, uint64_t pages, Elf64_
 	int n = 0;
 
 	while (page < pages) {
-		uint64_t start = page, end = page, zeroes = 0;
+		uint64_t start = page, end = page, empty = 0;
 
-		for (; page < pages && zeroes < MIN_HOLE_PAGES; page++) {
-			if (page_is_zero(image + page * PAGE)) {
-				zeroes++;
+		for (; page < pages && empty < MIN_HOLE_PAGES; page++) {
+			if (page_is_empty(image + page * PAGE)) {
+				empty++;
 			} else {
-				zeroes = 0;
+				empty = 0;
 				end = page + 1;
 			}
 		}
-		while (page < pages && page_is_zero(image + page * PAGE))
+		while (page < pages && page_is_empty(image + page * PAGE))
 			page++;
 		if (n == MAX_LOADS)
 			errx(1, "more than %d runs of pages", MAX_LOADS);
