@@ -23,7 +23,7 @@ struct net_slirp_config {
 	bool host_loopback; /* the guest may reach the host's 127.0.0.1 as 10.0.2.2 */
 };
 
-/* Becomes the loop's poller and net's backend. NULL when libslirp refuses (bad config). */
+/* Becomes the loop's poller and net's backend. NULL when libslirp refuses (bad config). Free it before net. */
 struct net_slirp *net_slirp_new(struct loop *loop, struct net *net, const struct net_slirp_config *config);
 void net_slirp_free(struct net_slirp *slirp);
 
