@@ -30,7 +30,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
-#include <time.h>
 
 static int channel = -1;
 static char cmdline[4096]; /* of the kernel */
@@ -288,10 +287,6 @@ static void world_build(void) {
     close(s);
     sethostname("bed", 3);
     setrlimit(RLIMIT_NOFILE, &(struct rlimit){1024, 524288});
-    if (strstr(cmdline, "bed.time=")) {
-        struct timespec ts = {.tv_sec = atoll(strstr(cmdline, "bed.time=") + 9)};
-        clock_settime(CLOCK_REALTIME, &ts);
-    }
 }
 
 /* --- the command -------------------------------------------------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
  *
  * Theory of operation. This program is the parent of the emulator, which lives in a session of its own (so the terminal's Ctrl-C does not reach
  * it) and dies with its parent, whatever kills that. The emulator finds the channel (frame.h) at descriptor 10: a socket for QEMU, or with -p
- * a pseudo terminal whose path is in the environment as BED_CHANNEL, for Bochs. Console and messages of the emulator come through its stdout and stderr, one pipe; the
+ * a pseudo terminal whose path is in the environment as BED_CHANNEL, for Bochs, which also wants a terminal for its screen (read and dropped). Console and messages of the emulator come through its stdout and stderr, one pipe; the
  * last of them are kept and shown only when the bed fails. No file is made, so none can stay behind.
  *
  * A signal that asks to end (INT, TERM, HUP, QUIT) goes to the command. The second one, or the first while the machine still boots, or ten
@@ -35,7 +35,7 @@ static bool verbose, want_tty, no_stdin, use_pty;
 static long timeout_s, boot_timeout_s = 120;
 
 static pid_t emulator;
-static int channel = -1, console = -1, sigfd = -1;
+static int channel = -1, console = -1, sigfd = -1, screen = -1;
 static struct bytes start, in, to_guest, to_stdout, to_stderr;
 static char tail[TAIL_BYTES]; /* the last of the console, a ring */
 static size_t tail_count;     /* bytes ever put into it */
@@ -106,13 +106,19 @@ static bool env_is_given(const char *env) {
     return false;
 }
 
+/* A raw pseudo terminal: its master; *path is overwritten by the next call. */
+static int pty_open(char **path) {
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0)
+        bed_failed(false, "pseudo terminal: %s", strerror(errno));
+    *path = ptsname(master);
+    return master;
+}
+
 static void channel_make(int *child_end, char **pty_path) {
     int pair[2];
     if (use_pty) {
-        pair[0] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-        if (pair[0] < 0 || grantpt(pair[0]) != 0 || unlockpt(pair[0]) != 0)
-            bed_failed(false, "pseudo terminal: %s", strerror(errno));
-        *pty_path = ptsname(pair[0]);
+        pair[0] = pty_open(pty_path);
         /* Kept open so that the master never sees a hang-up before the emulator has opened it, and raw from the start. */
         pair[1] = open(*pty_path, O_RDWR | O_NOCTTY | O_CLOEXEC);
         struct termios t;
@@ -127,10 +133,21 @@ static void channel_make(int *child_end, char **pty_path) {
     fcntl(channel, F_SETFL, fcntl(channel, F_GETFL) | O_NONBLOCK);
 }
 
+static void screen_make(void) {
+    char *path;
+    screen = pty_open(&path);
+    ioctl(screen, TIOCSWINSZ, &(struct winsize){.ws_row = 50, .ws_col = 132});
+}
+
 static void emulator_start(char **argv) {
     int child_end = -1, out[2];
     char *pty_path = NULL;
     channel_make(&child_end, &pty_path);
+    if (use_pty) {
+        setenv("BED_CHANNEL", pty_path, 1);
+        setenv("TERM", "linux", 1);
+        screen_make();
+    }
     if (pipe2(out, O_CLOEXEC) != 0)
         bed_failed(false, "pipe: %s", strerror(errno));
     pid_t parent = getpid();
@@ -150,10 +167,13 @@ static void emulator_start(char **argv) {
         dup2(open("/dev/null", O_RDWR | O_CLOEXEC), 0);
         dup2(out[1], 1);
         dup2(out[1], 2);
-        if (pty_path)
-            setenv("BED_CHANNEL", pty_path, 1);
-        else
+        if (use_pty) {
+            int slave = open(ptsname(screen), O_RDWR | O_CLOEXEC); /* becomes the controlling terminal */
+            dup2(slave, 0);
+            dup2(slave, 1);
+        } else {
             dup2(child_end, CHANNEL_FD);
+        }
         execvp(argv[0], argv);
         dprintf(2, "%s: %s\n", argv[0], strerror(errno));
         _exit(127);
@@ -308,7 +328,7 @@ static void deadlines_check(void) {
 }
 
 static void serve(void) {
-    enum { P_CHANNEL, P_CONSOLE, P_SIGNALS, P_STDIN, P_STDOUT, P_STDERR, P_COUNT };
+    enum { P_CHANNEL, P_CONSOLE, P_SIGNALS, P_STDIN, P_STDOUT, P_STDERR, P_SCREEN, P_COUNT };
     /* After the exit frame only the output that is still here must go out. */
     while (!ended || bytes_left(&to_stdout) > 0 || bytes_left(&to_stderr) > 0) {
         bool full = bytes_left(&to_stdout) > OUTPUT_MAX_BYTES || bytes_left(&to_stderr) > OUTPUT_MAX_BYTES;
@@ -320,6 +340,7 @@ static void serve(void) {
             [P_STDIN] = {.fd = want_stdin ? 0 : -1, .events = POLLIN},
             [P_STDOUT] = {.fd = bytes_left(&to_stdout) > 0 ? 1 : -1, .events = POLLOUT},
             [P_STDERR] = {.fd = bytes_left(&to_stderr) > 0 ? 2 : -1, .events = POLLOUT},
+            [P_SCREEN] = {.fd = screen, .events = POLLIN},
         };
         if (poll(p, P_COUNT, 200) < 0 && errno != EINTR)
             bed_failed(false, "poll: %s", strerror(errno));
@@ -337,6 +358,12 @@ static void serve(void) {
             stream_write(1, &to_stdout, &stdout_dead, FRAME_STDOUT);
         if (p[P_STDERR].revents)
             stream_write(2, &to_stderr, &stderr_dead, FRAME_STDERR);
+        if (p[P_SCREEN].revents & POLLIN) {
+            char dropped[4096];
+            (void)!read(screen, dropped, sizeof(dropped));
+        } else if (p[P_SCREEN].revents && console < 0) {
+            screen = -1;
+        }
         if (console < 0 && !ended && !(p[P_CHANNEL].revents & POLLIN))
             bed_failed(true, ready ? "the machine went down before the command ended" : "the machine did not boot");
         deadlines_check();
