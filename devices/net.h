@@ -30,7 +30,10 @@ void net_free(struct net *net);
 struct virtio_dev *net_dev(struct net *net);
 void net_backend_set(struct net *net, const struct net_backend *backend);
 
-/* Hands a frame to the guest: true when it was taken, false when the guest has no room now (the frame may be dropped). */
+/*
+ * Hands a frame to the guest: true when it was taken (or dropped because it can never fit), false when the guest has
+ * no room now or no driver is up: receive_ready() follows when that changes.
+ */
 bool net_receive(struct net *net, const void *frame, size_t bytes);
 
 #endif
