@@ -97,7 +97,7 @@ run: example
 
 LIB_SRCS := $(filter-out vmm.c vm/kvm%.c cli/version.c lib/glib/%,$(SRCS))
 ASAN_CFLAGS := -std=gnu11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer \
-	-pthread $(WARNINGS)
+	-pthread $(WARNINGS) -Wno-format-truncation
 ASAN_CPPFLAGS := -D_GNU_SOURCE= -D_FILE_OFFSET_BITS=64 -DPODVM_VERSION='"$(PODVM_VERSION)"' -isystem $(DA)/include -I$(DA) -I.
 ASAN_LIBS := $(DA)/lib/libslirp.a $(DA)/lib/libcjson.a -pthread
 LIB_ASAN := $(B)/asan/libpodvm.a

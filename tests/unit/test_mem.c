@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+/* test_mem: guest addresses at every edge, and the bus that finds devices. */
+#include "devices/bus.h"
+#include "devices/mem.h"
+#include "devices/serial.h"
+#include "tests/unit/test.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static uint8_t buffer[8192];
+
+TEST(ptr_inside_and_at_the_edges)
+{
+	struct mem mem;
+
+	mem_init_buffer(&mem, buffer, sizeof(buffer));
+	CHECK(mem_ptr(&mem, 0, 1) == buffer);
+	CHECK(mem_ptr(&mem, 0, sizeof(buffer)) == buffer);
+	CHECK(mem_ptr(&mem, sizeof(buffer) - 1, 1) == buffer + sizeof(buffer) - 1);
+	CHECK(mem_ptr(&mem, 0, sizeof(buffer) + 1) == NULL);
+	CHECK(mem_ptr(&mem, sizeof(buffer), 1) == NULL);
+	CHECK(mem_ptr(&mem, sizeof(buffer) - 1, 2) == NULL);
+	CHECK(mem_ptr(&mem, 16, 0) == NULL);
+}
+
+TEST(ptr_does_not_wrap)
+{
+	struct mem mem;
+
+	mem_init_buffer(&mem, buffer, sizeof(buffer));
+	CHECK(mem_ptr(&mem, 16, UINT64_MAX) == NULL);
+	CHECK(mem_ptr(&mem, 16, UINT64_MAX - 15) == NULL);
+	CHECK(mem_ptr(&mem, UINT64_MAX, 1) == NULL);
+	CHECK(mem_ptr(&mem, UINT64_MAX, 2) == NULL);
+	CHECK(mem_ptr(&mem, UINT64_MAX - 7, 16) == NULL);
+}
+
+TEST(read_and_write_are_all_or_nothing)
+{
+	struct mem mem;
+	uint8_t bytes[4] = {1, 2, 3, 4}, back[4] = {0};
+
+	mem_init_buffer(&mem, buffer, sizeof(buffer));
+	CHECK(mem_write(&mem, 100, bytes, 4));
+	CHECK(mem_read(&mem, 100, back, 4));
+	CHECK_MEM(back, bytes, 4);
+	memset(buffer + sizeof(buffer) - 2, 7, 2);
+	CHECK(!mem_write(&mem, sizeof(buffer) - 2, bytes, 4));
+	CHECK_INT(buffer[sizeof(buffer) - 2], 7);
+	CHECK(!mem_read(&mem, sizeof(buffer) - 2, back, 4));
+}
+
+TEST(gap_of_the_devices)
+{
+	struct mem mem;
+	uint64_t high = 64 << 20;
+
+	/* only address space: not a page of it is touched but the three below */
+	if (mem_init(&mem, MEM_GAP_GPA + high))
+		SKIP("no address space for 3 GiB");
+	CHECK_INT(mem.count, 2);
+	CHECK(mem_ptr(&mem, MEM_GAP_GPA - 1, 1) != NULL);
+	CHECK(mem_ptr(&mem, MEM_GAP_GPA - 1, 2) == NULL);
+	CHECK(mem_ptr(&mem, MEM_GAP_GPA, 1) == NULL);
+	CHECK(mem_ptr(&mem, MEM_HIGH_GPA - 1, 2) == NULL);
+	CHECK(mem_ptr(&mem, MEM_HIGH_GPA, high) != NULL);
+	CHECK(mem_ptr(&mem, MEM_HIGH_GPA, high + 1) == NULL);
+	mem_fini(&mem);
+}
+
+static uint64_t seen_offset, seen_value;
+
+static uint64_t probe_read(void *ctx, uint64_t offset, unsigned width)
+{
+	(void)ctx;
+	(void)width;
+	seen_offset = offset;
+	return 0x1122334455667788;
+}
+
+static void probe_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+{
+	(void)ctx;
+	(void)width;
+	seen_offset = offset;
+	seen_value = value;
+}
+
+static const struct bus_ops probe = {.read = probe_read, .write = probe_write};
+
+TEST(bus_finds_the_range)
+{
+	struct bus bus = {.count = 0};
+
+	CHECK_INT(bus_add(&bus, 0x1000, 0x100, &probe, NULL), 0);
+	CHECK_INT(bus_read(&bus, 0x1010, 4), 0x55667788);
+	CHECK_INT(seen_offset, 0x10);
+	CHECK_INT(bus_read(&bus, 0x10ff, 1), 0x88);
+	bus_write(&bus, 0x1020, 2, 0xffff1234);
+	CHECK_INT(seen_value, 0x1234);
+}
+
+TEST(bus_answers_nobody_with_ones)
+{
+	struct bus bus = {.count = 0};
+
+	CHECK_INT(bus_add(&bus, 0x1000, 0x100, &probe, NULL), 0);
+	CHECK_INT(bus_read(&bus, 0x2000, 1), 0xff);
+	CHECK_INT(bus_read(&bus, 0x2000, 4), 0xffffffff);
+	CHECK(bus_read(&bus, 0x2000, 8) == UINT64_MAX);
+	CHECK_INT(bus_read(&bus, 0x10fe, 4), 0xffffffff); /* straddles the end */
+	CHECK_INT(bus_read(&bus, 0xffe, 4), 0xffffffff);
+	seen_offset = 99;
+	bus_write(&bus, 0x10fe, 4, 1);
+	CHECK_INT(seen_offset, 99);
+}
+
+TEST(bus_refuses_overlap_and_too_many)
+{
+	struct bus bus = {.count = 0};
+
+	CHECK_INT(bus_add(&bus, 0x1000, 0x100, &probe, NULL), 0);
+	CHECK_INT(bus_add(&bus, 0x10ff, 1, &probe, NULL), -EEXIST);
+	CHECK_INT(bus_add(&bus, 0xfff, 2, &probe, NULL), -EEXIST);
+	CHECK_INT(bus_add(&bus, 0, 0x2000, &probe, NULL), -EEXIST);
+	CHECK_INT(bus_add(&bus, 0x3000, 0, &probe, NULL), -EINVAL);
+	CHECK_INT(bus_add(&bus, UINT64_MAX, 2, &probe, NULL), -EINVAL);
+	for (unsigned i = 1; i < BUS_RANGES_MAX; i++)
+		CHECK_INT(bus_add(&bus, 0x1000 + i * 0x100, 0x100, &probe, NULL), 0);
+	CHECK_INT(bus_add(&bus, 0, 1, &probe, NULL), -ENOSPC);
+}
+
+TEST(serial_keeps_its_tail)
+{
+	struct serial *serial = serial_new(-1);
+	char tail[SERIAL_TAIL_BYTES];
+
+	CHECK_INT(serial_tail(serial, tail, sizeof(tail)), 0);
+	for (unsigned i = 0; i < SERIAL_TAIL_BYTES + 10; i++)
+		serial_ops.write(serial, 0, 1, 'a' + i % 26);
+	CHECK_INT(serial_tail(serial, tail, sizeof(tail)), SERIAL_TAIL_BYTES);
+	CHECK_INT(tail[0], 'a' + 10);
+	CHECK_INT(serial_tail(serial, tail, 3), 3);
+	CHECK_INT(tail[2], 'a' + (SERIAL_TAIL_BYTES + 9) % 26);
+	serial_free(serial);
+}
+
+TEST(serial_divisor_is_no_output)
+{
+	struct serial *serial = serial_new(-1);
+	char tail[8];
+
+	serial_ops.write(serial, 3, 1, 0x80);
+	serial_ops.write(serial, 0, 1, 'x');
+	CHECK_INT(serial_ops.read(serial, 0, 1), 'x');
+	serial_ops.write(serial, 3, 1, 3);
+	CHECK_INT(serial_tail(serial, tail, sizeof(tail)), 0);
+	CHECK_INT(serial_ops.read(serial, 5, 1) & 0x20, 0x20);
+	serial_ops.write(serial, 0, 1, 'y');
+	CHECK_INT(serial_tail(serial, tail, sizeof(tail)), 1);
+	serial_free(serial);
+}
+
+int main(void)
+{
+	RUN(ptr_inside_and_at_the_edges);
+	RUN(ptr_does_not_wrap);
+	RUN(read_and_write_are_all_or_nothing);
+	RUN(gap_of_the_devices);
+	RUN(bus_finds_the_range);
+	RUN(bus_answers_nobody_with_ones);
+	RUN(bus_refuses_overlap_and_too_many);
+	RUN(serial_keeps_its_tail);
+	RUN(serial_divisor_is_no_output);
+	return test_done();
+}

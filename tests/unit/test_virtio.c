@@ -1,0 +1,557 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_virtio: rings and registers, with the smallest device there is (rng) and one that does nothing, against
+ * drivers that keep the rules and drivers that break each of them.
+ */
+#include "devices/rng.h"
+#include "devices/virtio.h"
+#include "tests/unit/ring.h"
+#include "tests/unit/test.h"
+
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
+#include <stdlib.h>
+
+/* A device that counts what happens to it. */
+struct idle {
+	struct virtio_dev dev;
+	unsigned kicks, starts, resets, config_writes;
+	uint8_t config[6];
+	struct virtq_chain chain;
+};
+
+static void idle_kick(struct virtio_dev *dev, unsigned queue)
+{
+	(void)queue;
+	((struct idle *)dev)->kicks++;
+}
+
+static void idle_start(struct virtio_dev *dev)
+{
+	((struct idle *)dev)->starts++;
+}
+
+static void idle_reset(struct virtio_dev *dev)
+{
+	((struct idle *)dev)->resets++;
+}
+
+static void idle_config_write(struct virtio_dev *dev, unsigned offset, const void *data, unsigned bytes)
+{
+	struct idle *idle = (struct idle *)dev;
+
+	idle->config_writes++;
+	memcpy(idle->config + offset, data, bytes);
+}
+
+static const struct virtio_ops idle_ops = {
+	.kick = idle_kick, .start = idle_start, .reset = idle_reset, .config_write = idle_config_write};
+
+static struct rig rig;
+static struct idle idle;
+
+static void idle_make(void)
+{
+	rig_init(&rig);
+	idle = (struct idle){.dev = {.ops = &idle_ops, .name = "idle", .device_id = 42, .queue_count = 2}};
+	idle.dev.config = idle.config;
+	idle.dev.config_bytes = sizeof(idle.config);
+	virtio_init(&idle.dev, &rig.env);
+	rig.dev = &idle.dev;
+}
+
+static void idle_end(void)
+{
+	virtio_fini(&idle.dev);
+	rig_fini(&rig);
+}
+
+TEST(identity_registers)
+{
+	idle_make();
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_MAGIC_VALUE), 0x74726976);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_VERSION), 2);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_DEVICE_ID), 42);
+	CHECK(rig_features(&rig) & RIG_F_VERSION_1);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_QUEUE_NUM_MAX), VIRTQ_NUM_MAX);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_SEL, 2);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_QUEUE_NUM_MAX), 0);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_SEL, UINT32_MAX);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_QUEUE_READY), 0);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_NUM, 8);
+	idle_end();
+}
+
+TEST(registers_are_four_bytes_wide)
+{
+	idle_make();
+	CHECK_INT(virtio_mmio_ops.read(&idle.dev, VIRTIO_MMIO_MAGIC_VALUE, 1), 0);
+	CHECK_INT(virtio_mmio_ops.read(&idle.dev, VIRTIO_MMIO_MAGIC_VALUE, 8), 0);
+	CHECK_INT(virtio_mmio_ops.read(&idle.dev, VIRTIO_MMIO_MAGIC_VALUE + 1, 4), 0);
+	virtio_mmio_ops.write(&idle.dev, VIRTIO_MMIO_STATUS, 1, 1);
+	virtio_mmio_ops.write(&idle.dev, VIRTIO_MMIO_STATUS, 2, 1);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_STATUS), 0);
+	idle_end();
+}
+
+TEST(config_space_is_bounded)
+{
+	idle_make();
+	memcpy(idle.config, "abcdef", 6);
+	CHECK_INT(virtio_mmio_ops.read(&idle.dev, VIRTIO_MMIO_CONFIG, 4), 0x64636261);
+	CHECK_INT(virtio_mmio_ops.read(&idle.dev, VIRTIO_MMIO_CONFIG + 5, 1), 'f');
+	CHECK_INT(virtio_mmio_ops.read(&idle.dev, VIRTIO_MMIO_CONFIG + 5, 2), 0);
+	CHECK_INT(virtio_mmio_ops.read(&idle.dev, VIRTIO_MMIO_CONFIG + 4, 4), 0);
+	CHECK_INT(virtio_mmio_ops.read(&idle.dev, VIRTIO_MMIO_CONFIG + 6, 1), 0);
+	virtio_mmio_ops.write(&idle.dev, VIRTIO_MMIO_CONFIG + 4, 4, 0);
+	virtio_mmio_ops.write(&idle.dev, VIRTIO_MMIO_BYTES - 8, 8, 0);
+	CHECK_INT(idle.config_writes, 0);
+	virtio_mmio_ops.write(&idle.dev, VIRTIO_MMIO_CONFIG + 5, 1, 'x');
+	CHECK_INT(idle.config[5], 'x');
+	idle_end();
+}
+
+TEST(life_of_a_device)
+{
+	idle_make();
+	CHECK(rig_start(&rig, &idle.dev, 0));
+	CHECK_INT(idle.starts, 1);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_NOTIFY, 1);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_NOTIFY, 2); /* no such queue */
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_NOTIFY, UINT32_MAX);
+	CHECK_INT(idle.kicks, 1);
+	rig_reset(&rig);
+	CHECK_INT(idle.resets, 1);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_STATUS), 0);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_NOTIFY, 0); /* a dead queue */
+	CHECK_INT(idle.kicks, 1);
+	CHECK(rig_start(&rig, &idle.dev, 0));
+	CHECK_INT(idle.starts, 2);
+	idle_end();
+}
+
+TEST(status_bits_only_grow)
+{
+	idle_make();
+	CHECK(rig_start(&rig, &idle.dev, 0));
+	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_STATUS),
+		  RIG_ACKNOWLEDGE | RIG_DRIVER | RIG_FEATURES_OK | RIG_DRIVER_OK);
+	idle_end();
+}
+
+TEST(driver_ok_needs_features_ok)
+{
+	idle_make();
+	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER | RIG_DRIVER_OK);
+	CHECK(!(rig_read(&rig, VIRTIO_MMIO_STATUS) & RIG_DRIVER_OK));
+	CHECK_INT(idle.starts, 0);
+	idle_end();
+}
+
+TEST(features_not_offered_are_refused)
+{
+	idle_make();
+	CHECK(!rig_start(&rig, &idle.dev, UINT64_C(1) << 5));
+	CHECK_INT(idle.starts, 0);
+	/* nor a driver that does not speak version 1 */
+	rig_write(&rig, VIRTIO_MMIO_STATUS, 0);
+	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER);
+	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER | RIG_FEATURES_OK);
+	CHECK(!(rig_read(&rig, VIRTIO_MMIO_STATUS) & RIG_FEATURES_OK));
+	idle_end();
+}
+
+TEST(queues_are_frozen_while_running)
+{
+	idle_make();
+	CHECK(rig_start(&rig, &idle.dev, 0));
+	struct virtq before = idle.dev.queues[0];
+
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_SEL, 0);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_NUM, 2);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_DESC_LOW, 0x1000);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_USED_HIGH, 1);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_READY, 0);
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES, UINT32_MAX);
+	CHECK_MEM(&before, &idle.dev.queues[0], sizeof(before));
+	CHECK_INT(idle.dev.driver_features, RIG_F_VERSION_1);
+	idle_end();
+}
+
+static void queue_try(uint32_t num, uint64_t desc, uint64_t avail, uint64_t used)
+{
+	rig_write(&rig, VIRTIO_MMIO_STATUS, 0);
+	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER);
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES, 1);
+	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER | RIG_FEATURES_OK);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_SEL, 0);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_NUM, num);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_DESC_LOW, (uint32_t)desc);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_DESC_HIGH, (uint32_t)(desc >> 32));
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_AVAIL_LOW, (uint32_t)avail);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_AVAIL_HIGH, (uint32_t)(avail >> 32));
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_USED_LOW, (uint32_t)used);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_USED_HIGH, (uint32_t)(used >> 32));
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_READY, 1);
+}
+
+TEST(bad_queues_need_a_reset)
+{
+	static const struct {
+		uint32_t num;
+		uint64_t desc, avail, used;
+	} bad[] = {
+		{0, 0x1000, 0x2000, 0x3000},
+		{3, 0x1000, 0x2000, 0x3000},
+		{512, 0x1000, 0x2000, 0x3000},
+		{65536 + 4, 0x1000, 0x2000, 0x3000},
+		{4, 0x1008, 0x2000, 0x3000},
+		{4, 0x1000, 0x2001, 0x3000},
+		{4, 0x1000, 0x2000, 0x3002},
+		{4, RIG_BYTES - 32, 0x2000, 0x3000},
+		{4, UINT64_MAX - 15, 0x2000, 0x3000},
+		{4, 0x1000, RIG_BYTES - 12, 0x3000},
+		{4, 0x1000, 0x2000, RIG_BYTES - 36},
+	};
+
+	idle_make();
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		queue_try(bad[i].num, bad[i].desc, bad[i].avail, bad[i].used);
+		CHECK_INT(rig_read(&rig, VIRTIO_MMIO_QUEUE_READY), 0);
+		CHECK(rig_read(&rig, VIRTIO_MMIO_STATUS) & RIG_NEEDS_RESET);
+	}
+	queue_try(4, 0x1000, 0x2000, 0x3000);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_QUEUE_READY), 1);
+	CHECK(!(rig_read(&rig, VIRTIO_MMIO_STATUS) & RIG_NEEDS_RESET));
+	idle_end();
+}
+
+/* ---- rings ---- */
+
+static struct ring *ring_make(uint64_t features)
+{
+	idle_make();
+	CHECK(rig_start(&rig, &idle.dev, features));
+	return &rig.rings[0];
+}
+
+static int pop(void)
+{
+	return virtq_pop(&idle.dev.queues[0], &idle.chain);
+}
+
+TEST(chain_both_ways)
+{
+	struct ring *ring = ring_make(0);
+	uint64_t gpa = rig_alloc(&rig, 64);
+	struct ring_buf out[2] = {{gpa, 4}, {gpa + 8, 2}}, in[2] = {{gpa + 16, 3}, {gpa + 32, 5}};
+	char got[8] = "";
+
+	memcpy(rig_at(&rig, gpa), "abcd", 4);
+	memcpy(rig_at(&rig, gpa + 8), "ef", 2);
+	ring_add(ring, out, 2, in, 2);
+	CHECK_INT(pop(), 1);
+	CHECK_INT(idle.chain.out_bytes, 6);
+	CHECK_INT(idle.chain.in_bytes, 8);
+	CHECK_INT(chain_read(&idle.chain, got, 5), 5);
+	CHECK_STR(got, "abcde");
+	CHECK_INT(chain_read(&idle.chain, got, 5), 1);
+	CHECK_INT(chain_read(&idle.chain, got, 5), 0);
+	CHECK_INT(chain_write(&idle.chain, "12345", 5), 5);
+	CHECK_INT(chain_skip_write(&idle.chain, 100), 3);
+	CHECK_INT(idle.chain.written_bytes, 8);
+	CHECK_MEM(rig_at(&rig, gpa + 16), "123", 3);
+	CHECK_MEM(rig_at(&rig, gpa + 32), "45", 2);
+	virtq_push(&idle.dev.queues[0], idle.chain.head, 5);
+	CHECK_INT(ring_take(ring, NULL, 0), 5);
+	CHECK_INT(pop(), 0);
+	idle_end();
+}
+
+TEST(rest_as_iovecs)
+{
+	struct ring *ring = ring_make(0);
+	uint64_t gpa = rig_alloc(&rig, 64);
+	struct ring_buf out[2] = {{gpa, 4}, {gpa + 8, 2}};
+	struct iovec iov[4];
+
+	ring_add(ring, out, 2, NULL, 0);
+	CHECK_INT(pop(), 1);
+	CHECK_INT(chain_skip_read(&idle.chain, 1), 1);
+	CHECK_INT(chain_iov_out(&idle.chain, iov, 4), 2);
+	CHECK_INT(iov[0].iov_len, 3);
+	CHECK(iov[0].iov_base == (char *)rig_at(&rig, gpa) + 1);
+	CHECK_INT(chain_iov_out(&idle.chain, iov, 1), 1);
+	CHECK_INT(chain_skip_read(&idle.chain, 3), 3);
+	CHECK_INT(chain_iov_out(&idle.chain, iov, 4), 1);
+	CHECK_INT(chain_iov_in(&idle.chain, iov, 4), 0);
+	idle_end();
+}
+
+TEST(unpop_gives_the_chain_again)
+{
+	struct ring *ring = ring_make(0);
+
+	ring_post(ring, 16);
+	ring_post(ring, 32);
+	CHECK_INT(pop(), 1);
+	CHECK_INT(idle.chain.in_bytes, 16);
+	virtq_unpop(&idle.dev.queues[0]);
+	CHECK_INT(pop(), 1);
+	CHECK_INT(idle.chain.in_bytes, 16);
+	idle_end();
+}
+
+TEST(indices_wrap_at_65536)
+{
+	struct ring *ring = ring_make(RIG_F_EVENT_IDX);
+
+	for (unsigned i = 0; i < 70000; i++) {
+		rig_alloc_reset(&rig);
+		ring_post(ring, 8);
+		if (pop() != 1)
+			break;
+		virtq_push(&idle.dev.queues[0], idle.chain.head, 8);
+		if (ring_take(ring, NULL, 0) != 8)
+			break;
+	}
+	CHECK_INT(idle.dev.queues[0].used_idx, (uint16_t)70000);
+	idle_end();
+}
+
+TEST(indirect_when_negotiated)
+{
+	struct ring *ring = ring_make(RIG_F_INDIRECT_DESC);
+	uint64_t gpa = rig_alloc(&rig, 64);
+	struct ring_buf out = {gpa, 4}, in[2] = {{gpa + 16, 3}, {gpa + 32, 5}};
+
+	ring_add_indirect(ring, &out, 1, in, 2);
+	CHECK_INT(pop(), 1);
+	CHECK_INT(idle.chain.out_count, 1);
+	CHECK_INT(idle.chain.in_bytes, 8);
+	idle_end();
+	ring = ring_make(0);
+	ring_add_indirect(ring, &out, 1, in, 2);
+	CHECK_INT(pop(), -EPROTO);
+	idle_end();
+}
+
+/* One descriptor table per broken rule; head 0 is offered. */
+static void broken_try(const struct ring_desc *descs, unsigned count, uint64_t features)
+{
+	struct ring *ring = ring_make(features);
+
+	for (unsigned i = 0; i < count; i++)
+		*ring_desc(ring, i) = descs[i];
+	ring_offer(ring, 0);
+	CHECK_INT(pop(), -EPROTO);
+	CHECK_INT(pop(), -EPROTO); /* and stays broken */
+	CHECK(idle.dev.queues[0].broken);
+	idle_end();
+}
+
+#define BROKEN(features, ...)                                                                                          \
+	do {                                                                                                           \
+		static const struct ring_desc descs[] = {__VA_ARGS__};                                                 \
+		broken_try(descs, sizeof(descs) / sizeof(descs[0]), features);                                         \
+	} while (0)
+
+TEST(broken_chains)
+{
+	/* a loop of one, of two */
+	BROKEN(0, {RIG_DATA_GPA, 8, RING_DESC_NEXT, 0});
+	BROKEN(0, {RIG_DATA_GPA, 8, RING_DESC_NEXT, 1}, {RIG_DATA_GPA, 8, RING_DESC_NEXT, 0});
+	/* next outside the table */
+	BROKEN(0, {RIG_DATA_GPA, 8, RING_DESC_NEXT, RING_NUM});
+	/* outside memory, at the end, wrapping */
+	BROKEN(0, {RIG_BYTES, 1, 0, 0});
+	BROKEN(0, {RIG_BYTES - 1, 2, 0, 0});
+	BROKEN(0, {UINT64_MAX, 2, 0, 0});
+	BROKEN(0, {RIG_DATA_GPA, UINT32_MAX, 0, 0});
+	/* no bytes at all */
+	BROKEN(0, {RIG_DATA_GPA, 0, 0, 0});
+	/* out behind in */
+	BROKEN(0, {RIG_DATA_GPA, 8, RING_DESC_NEXT | RING_DESC_WRITE, 1}, {RIG_DATA_GPA, 8, 0, 0});
+	/* indirect: odd size, none, too long, outside memory, together with next */
+	BROKEN(RIG_F_INDIRECT_DESC, {RIG_DATA_GPA, 17, RING_DESC_INDIRECT, 0});
+	BROKEN(RIG_F_INDIRECT_DESC, {RIG_DATA_GPA, 0, RING_DESC_INDIRECT, 0});
+	BROKEN(RIG_F_INDIRECT_DESC, {RIG_DATA_GPA, 16 * (VIRTQ_CHAIN_MAX + 1), RING_DESC_INDIRECT, 0});
+	BROKEN(RIG_F_INDIRECT_DESC, {RIG_BYTES - 8, 16, RING_DESC_INDIRECT, 0});
+	BROKEN(RIG_F_INDIRECT_DESC, {RIG_DATA_GPA, 16, RING_DESC_INDIRECT | RING_DESC_NEXT, 1});
+}
+
+TEST(nested_indirect_is_broken)
+{
+	struct ring *ring = ring_make(RIG_F_INDIRECT_DESC);
+	uint64_t table = rig_alloc(&rig, 16);
+	struct ring_desc inner = {table, 16, RING_DESC_INDIRECT, 0};
+
+	memcpy(rig_at(&rig, table), &inner, sizeof(inner));
+	*ring_desc(ring, 0) = (struct ring_desc){table, 16, RING_DESC_INDIRECT, 0};
+	ring_offer(ring, 0);
+	CHECK_INT(pop(), -EPROTO);
+	idle_end();
+}
+
+TEST(bad_indices)
+{
+	struct ring *ring = ring_make(0);
+
+	ring_offer(ring, RING_NUM); /* head outside the table */
+	CHECK_INT(pop(), -EPROTO);
+	idle_end();
+	ring = ring_make(0);
+	ring_set_avail_idx(ring, RING_NUM + 1); /* more than the ring holds */
+	CHECK_INT(pop(), -EPROTO);
+	idle_end();
+	ring = ring_make(0);
+	ring_set_avail_idx(ring, UINT16_MAX); /* backwards */
+	CHECK_INT(pop(), -EPROTO);
+	idle_end();
+}
+
+TEST(interrupts_as_asked)
+{
+	struct ring *ring = ring_make(0);
+	uint16_t one = 1, zero = 0;
+
+	ring_post(ring, 8);
+	pop();
+	CHECK(!virtq_wants_irq(&idle.dev.queues[0])); /* nothing pushed yet */
+	virtq_push(&idle.dev.queues[0], idle.chain.head, 0);
+	CHECK(virtq_wants_irq(&idle.dev.queues[0]));
+	CHECK(!virtq_wants_irq(&idle.dev.queues[0])); /* said once */
+	memcpy(rig_at(&rig, ring->avail_gpa), &one, 2); /* VRING_AVAIL_F_NO_INTERRUPT */
+	ring_post(ring, 8);
+	pop();
+	virtq_push(&idle.dev.queues[0], idle.chain.head, 0);
+	CHECK(!virtq_wants_irq(&idle.dev.queues[0]));
+	memcpy(rig_at(&rig, ring->avail_gpa), &zero, 2);
+	idle_end();
+}
+
+TEST(interrupts_by_event_index)
+{
+	struct ring *ring = ring_make(RIG_F_EVENT_IDX);
+	uint16_t event = 2;
+
+	memcpy(rig_at(&rig, ring->avail_gpa + 4 + 2 * RING_NUM), &event, 2); /* wake me after the third */
+	for (unsigned i = 0; i < 4; i++) {
+		ring_post(ring, 8);
+		CHECK_INT(pop(), 1);
+		virtq_push(&idle.dev.queues[0], idle.chain.head, 0);
+		CHECK_INT(virtq_wants_irq(&idle.dev.queues[0]), i == 2);
+	}
+	idle_end();
+}
+
+TEST(kicks_switched_off_and_on)
+{
+	struct ring *ring = ring_make(0);
+	uint16_t flags;
+
+	virtq_kick_disable(&idle.dev.queues[0]);
+	memcpy(&flags, rig_at(&rig, ring->used_gpa), 2);
+	CHECK_INT(flags, VRING_USED_F_NO_NOTIFY);
+	CHECK(!virtq_kick_enable(&idle.dev.queues[0]));
+	memcpy(&flags, rig_at(&rig, ring->used_gpa), 2);
+	CHECK_INT(flags, 0);
+	ring_post(ring, 8);
+	CHECK(virtq_kick_enable(&idle.dev.queues[0])); /* came in between */
+	idle_end();
+}
+
+TEST(broken_ring_lets_the_rest_live)
+{
+	struct rng *rng;
+	struct ring *ring;
+
+	rig_init(&rig);
+	rng = rng_new(&rig.env);
+	CHECK(rig_start(&rig, rng_dev(rng), 0));
+	ring = &rig.rings[0];
+	ring_offer(ring, RING_NUM);
+	ring_kick(ring);
+	CHECK(rig_read(&rig, VIRTIO_MMIO_STATUS) & RIG_NEEDS_RESET);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
+	CHECK(rig_start(&rig, rng_dev(rng), 0)); /* a reset heals it */
+	ring = &rig.rings[0];
+	ring_post(ring, 16);
+	CHECK_INT(ring_take(ring, NULL, 0), 16);
+	rng_free(rng);
+	rig_fini(&rig);
+}
+
+TEST(rng_fills_and_caps)
+{
+	struct rng *rng;
+	uint8_t bytes[64], zero[64] = {0};
+	struct ring *ring;
+
+	rig_init(&rig);
+	rng = rng_new(&rig.env);
+	CHECK(rig_start(&rig, rng_dev(rng), 0));
+	ring = &rig.rings[0];
+	ring_post(ring, sizeof(bytes));
+	CHECK_INT(ring_take(ring, bytes, sizeof(bytes)), sizeof(bytes));
+	CHECK(memcmp(bytes, zero, sizeof(bytes)) != 0);
+	ring_post(ring, 1 << 20);
+	CHECK_INT(ring_take(ring, NULL, 0), RNG_REQUEST_BYTES_MAX);
+	ring_send(ring, "no room", 7); /* a chain that can not be answered still comes back */
+	CHECK_INT(ring_take(ring, NULL, 0), 0);
+	CHECK_INT(rig.irqs, 3);
+	rng_free(rng);
+	rig_fini(&rig);
+}
+
+TEST(rng_work_is_bounded_per_kick)
+{
+	struct rng *rng;
+	struct ring *ring;
+
+	rig_init(&rig);
+	rng = rng_new(&rig.env);
+	CHECK(rig_start(&rig, rng_dev(rng), 0));
+	ring = &rig.rings[0];
+	/* The device writes into the avail ring itself: every answer may make new work. It must not go on for ever. */
+	for (unsigned i = 0; i < RING_NUM; i++) {
+		*ring_desc(ring, i) = (struct ring_desc){ring->avail_gpa, 4 + 2 * RING_NUM, RING_DESC_WRITE, 0};
+		ring_offer(ring, (uint16_t)i);
+	}
+	ring_kick(ring);
+	CHECK(ring_takeable(ring) <= RING_NUM);
+	rng_free(rng);
+	rig_fini(&rig);
+}
+
+int main(void)
+{
+	RUN(identity_registers);
+	RUN(registers_are_four_bytes_wide);
+	RUN(config_space_is_bounded);
+	RUN(life_of_a_device);
+	RUN(status_bits_only_grow);
+	RUN(driver_ok_needs_features_ok);
+	RUN(features_not_offered_are_refused);
+	RUN(queues_are_frozen_while_running);
+	RUN(bad_queues_need_a_reset);
+	RUN(chain_both_ways);
+	RUN(rest_as_iovecs);
+	RUN(unpop_gives_the_chain_again);
+	RUN(indices_wrap_at_65536);
+	RUN(indirect_when_negotiated);
+	RUN(broken_chains);
+	RUN(nested_indirect_is_broken);
+	RUN(bad_indices);
+	RUN(interrupts_as_asked);
+	RUN(interrupts_by_event_index);
+	RUN(kicks_switched_off_and_on);
+	RUN(broken_ring_lets_the_rest_live);
+	RUN(rng_fills_and_caps);
+	RUN(rng_work_is_bounded_per_kick);
+	return test_done();
+}
