@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * containers: owns, per container, the pipes or terminal, the stream connections, the running process and its cgroup.
+ * What starts and stops when is supervise's; how it starts is process's and rootfs's; this file joins them.
+ *
+ * The container's ends of its pipes: without a restart policy PID 1 closes them once the process has them, so that
+ * closing standard output or input means to the host what it means to a pipe. With one, PID 1 keeps them
+ * for the next process, and the streams end when the container has ended for good.
+ */
+#define _GNU_SOURCE
+
+#include "init/containers.h"
+
+#include "init/process.h"
+#include "init/rootfs.h"
+#include "init/steps.h"
+#include "init/stream.h"
+#include "init/supervise.h"
+#include "lib/log.h"
+#include "lib/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define CGROUP_ROOT "/sys/fs/cgroup"
+
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER _IO('T', 0x41)
+#endif
+
+enum { STREAMS = 3, CGROUP_FILE_MAX = 4096 };
+
+struct container {
+	struct containers *all;
+	unsigned index;
+	const struct spec_container *spec;
+	struct rootfs rootfs;
+	struct process process; /* pid 0: none */
+	struct events_watch report;
+	struct process_report failure; /* kind 0: none */
+	int main_status;	       /* -1: not told */
+	bool has_run, is_frozen;
+	int ends[STREAMS]; /* the container's ends of its pipes; with a terminal, all the same; -1: closed */
+	int master;	   /* of the terminal; the stream's, looked at for window sizes only; -1: none */
+	struct stream *streams[STREAMS];
+	unsigned streams_open; /* to the host, not finished */
+	uint64_t oom_kills;
+	bool has_ended;
+	struct wire_exited exited;
+};
+
+struct containers {
+	struct events *events;
+	struct agent *agent;
+	const struct spec_pod *pod;
+	const struct wire_pod *wire;
+	const struct containers_user *user;
+	void *ctx;
+	struct supervise *supervise;
+	struct events_timer timer;
+	bool has_failed;
+	unsigned left; /* not yet reported as ended */
+	struct container table[];
+};
+
+/* ---- streams ---- */
+
+static void close_ends(struct container *container)
+{
+	int last = -1;
+
+	for (int i = 0; i < STREAMS; i++) {
+		if (container->ends[i] >= 0 && container->ends[i] != last)
+			close(container->ends[i]);
+		last = container->ends[i] >= 0 ? container->ends[i] : last;
+		container->ends[i] = -1;
+	}
+}
+
+/* Tells the host once the process has gone and all it wrote was sent. */
+static void tell_if_over(struct container *container)
+{
+	struct containers *all = container->all;
+
+	if (!container->has_ended || container->streams_open || !all->left)
+		return;
+	container->has_ended = false;
+	agent_send(all->agent, WIRE_EXITED, container->index, &container->exited, sizeof(container->exited));
+	if (--all->left == 0)
+		all->user->done(all->ctx);
+}
+
+static void on_finished(void *ctx)
+{
+	struct container *container = ctx;
+
+	container->streams_open--;
+	tell_if_over(container);
+}
+
+/* local becomes the stream's. */
+static int add_stream(struct container *container, unsigned slot, enum wire_stream kind, int local)
+{
+	struct containers *all = container->all;
+	int socket = all->user->connect(all->ctx);
+
+	if (socket < 0) {
+		close(local);
+		return socket;
+	}
+	container->streams[slot] = stream_new(all->events, socket, local, container->index, kind, on_finished, container);
+	container->streams_open += kind != WIRE_STDIN;
+	return 0;
+}
+
+static int open_terminal(struct container *container)
+{
+	char *pts = rootfs_pts_path(container->index), *ptmx = xasprintf("%s/ptmx", pts);
+	int unlock = 0;
+
+	container->master = open(ptmx, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	free(ptmx);
+	free(pts);
+	if (container->master < 0 || ioctl(container->master, TIOCSPTLCK, &unlock) < 0)
+		return -errno;
+	return add_stream(container, 0, WIRE_TTY, container->master);
+}
+
+static int open_pipes(struct container *container)
+{
+	static const enum wire_stream kinds[STREAMS] = {WIRE_STDIN, WIRE_STDOUT, WIRE_STDERR};
+
+	for (unsigned i = 0; i < STREAMS; i++) {
+		int pair[2], ours = kinds[i] == WIRE_STDIN ? 1 : 0, err;
+
+		if (pipe2(pair, O_CLOEXEC) < 0)
+			return -errno;
+		container->ends[i] = pair[!ours];
+		err = add_stream(container, i, kinds[i], pair[ours]);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/*
+ * The terminal's other end, freshly opened at each start: the last one may have been hung up. The old one is closed
+ * after that, so that the master never sees itself alone.
+ */
+static int open_slave(struct container *container)
+{
+	int slave = ioctl(container->master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+	if (slave < 0)
+		return -errno;
+	close_ends(container);
+	for (int i = 0; i < STREAMS; i++)
+		container->ends[i] = slave;
+	return 0;
+}
+
+/* ---- cgroups ---- */
+
+static char *cgroup_path(const struct container *container, const char *file)
+{
+	return xasprintf(CGROUP_ROOT "/%s/%s", container->spec->name, file);
+}
+
+/* A container without its own cgroup is no reason not to run it. */
+static int open_cgroup(const struct container *container)
+{
+	char *path = cgroup_path(container, "");
+	int fd;
+
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		log_warn("%s: errno %d", path, errno);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	free(path);
+	return fd;
+}
+
+static uint64_t oom_kills(const struct container *container)
+{
+	char *path = cgroup_path(container, "memory.events"), *text, *at;
+	size_t bytes;
+	uint64_t count = 0;
+
+	if (file_read(path, CGROUP_FILE_MAX, &text, &bytes) == 0) {
+		at = strstr(text, "oom_kill ");
+		count = at ? strtoull(at + strlen("oom_kill "), NULL, 10) : 0;
+		free(text);
+	}
+	free(path);
+	return count;
+}
+
+/* SIGSTOP would stop container-init, not the main process; the freezer stops them all. */
+static void freeze(struct container *container, bool frozen)
+{
+	char *path;
+	int fd;
+
+	if (container->is_frozen == frozen)
+		return;
+	path = cgroup_path(container, "cgroup.freeze");
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0 && write_all(fd, frozen ? "1" : "0", 1) == 0)
+		container->is_frozen = frozen;
+	if (fd >= 0)
+		close(fd);
+	free(path);
+}
+
+/* ---- processes ---- */
+
+static void fail(struct containers *all, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void fail(struct containers *all, const char *fmt, ...)
+{
+	char text[PROCESS_TEXT_BYTES + 128];
+	va_list args;
+
+	if (all->has_failed)
+		return;
+	all->has_failed = true;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	all->user->failed(all->ctx, text);
+}
+
+static void take_report(struct container *container, const struct process_report *report)
+{
+	struct containers *all = container->all;
+
+	switch (report->kind) {
+	case PROCESS_RUNNING:
+		if (container->failure.kind)
+			return;
+		container->has_run = true;
+		agent_send(all->agent, WIRE_STARTED, container->index, NULL, 0);
+		return;
+	case PROCESS_FAILED:
+		container->failure = *report;
+		return;
+	case PROCESS_ENDED:
+		container->main_status = report->value;
+		return;
+	}
+}
+
+static void on_report(void *ctx, uint32_t happened)
+{
+	struct container *container = ctx;
+	struct process_report report;
+
+	while (process_report_read(container->report.fd, &report))
+		take_report(container, &report);
+	/* Nobody is left who could write; how it ended comes with SIGCHLD. */
+	if (happened & (EPOLLHUP | EPOLLERR))
+		events_want(container->all->events, &container->report, 0);
+}
+
+static int enter(void *ctx, char *text, size_t room)
+{
+	return rootfs_enter(ctx, text, room);
+}
+
+static int start(void *ctx, unsigned index)
+{
+	struct containers *all = ctx;
+	struct container *container = &all->table[index];
+	struct process_plan plan = {.container = container->spec,
+				    .hostname = container->rootfs.hostname,
+				    .namespaces = CLONE_NEWNS | CLONE_NEWPID,
+				    .confine = true,
+				    .enter = enter,
+				    .ctx = &container->rootfs};
+	int err = container->spec->tty ? open_slave(container) : 0;
+
+	plan.cgroup_fd = open_cgroup(container);
+	memcpy(plan.stdio, container->ends, sizeof(plan.stdio));
+	if (!err)
+		err = process_spawn(&plan, &container->process);
+	if (plan.cgroup_fd >= 0)
+		close(plan.cgroup_fd);
+	if (err) {
+		container->process.pid = 0;
+		fail(all, "container %s: starting a process: %s", container->spec->name, strerror(-err));
+		return err;
+	}
+	if (container->spec->restart == SPEC_RESTART_NEVER && !container->spec->tty)
+		close_ends(container);
+	container->rootfs.first = false;
+	container->failure.kind = 0;
+	container->main_status = -1;
+	container->oom_kills = oom_kills(container);
+	container->report = (struct events_watch){.fd = container->process.report_fd, .fn = on_report, .ctx = container};
+	events_want(all->events, &container->report, EPOLLIN);
+	return 0;
+}
+
+static void send_signal(void *ctx, unsigned index, int signo)
+{
+	struct container *container = &((struct containers *)ctx)->table[index];
+
+	if (!container->process.pid)
+		return;
+	freeze(container, signo == SIGSTOP);
+	if (signo != SIGSTOP && kill(container->process.pid, signo) < 0)
+		log_warn("container %s: signal %d: errno %d", container->spec->name, signo, errno);
+}
+
+static void again(void *ctx, unsigned index, const struct wire_exited *exited, unsigned delay_ms)
+{
+	struct containers *all = ctx;
+
+	agent_log(all->agent, "container %s ended with code %u; it starts again in %u ms", all->table[index].spec->name,
+		  exited->code, delay_ms);
+}
+
+static void ended(void *ctx, unsigned index, const struct wire_exited *exited)
+{
+	struct container *container = &((struct containers *)ctx)->table[index];
+
+	container->exited = *exited;
+	container->has_ended = true;
+	close_ends(container);
+	container->streams_open++; /* holds the news back until all streams were told */
+	for (int i = 0; i < STREAMS; i++)
+		if (container->streams[i])
+			stream_end(container->streams[i]);
+	on_finished(container);
+}
+
+static const struct supervise_user supervise_user = {
+	.start = start, .signal = send_signal, .again = again, .ended = ended};
+
+static void set_timer(struct containers *all)
+{
+	uint64_t deadline_ns = supervise_deadline_ns(all->supervise);
+
+	if (deadline_ns == UINT64_MAX)
+		events_timer_cancel(all->events, &all->timer);
+	else
+		events_timer_set(all->events, &all->timer, deadline_ns);
+}
+
+static void on_timer(void *ctx)
+{
+	struct containers *all = ctx;
+
+	supervise_tick(all->supervise, clock_mono_ns());
+	set_timer(all);
+}
+
+/* What became of a run, from the report and from container-init's own end. */
+static struct wire_exited exit_of(struct container *container, int wait_status)
+{
+	struct wire_exited exited;
+
+	if (container->failure.kind)
+		return (struct wire_exited){.code = (uint32_t)container->failure.value};
+	/* Killed as a whole, container-init had no time to tell: its own end is the container's. */
+	exited = process_exit_of(container->main_status >= 0 ? container->main_status : wait_status);
+	exited.oom_killed = exited.signal == SIGKILL && oom_kills(container) > container->oom_kills;
+	return exited;
+}
+
+void containers_reaped(struct containers *all, pid_t pid, int wait_status)
+{
+	struct container *container = NULL;
+	struct wire_exited exited;
+	bool failed;
+
+	for (unsigned i = 0; i < all->pod->container_count; i++)
+		if (all->table[i].process.pid == pid)
+			container = &all->table[i];
+	if (!container)
+		return;
+	on_report(container, EPOLLHUP);
+	close(container->report.fd);
+	container->process.pid = 0;
+	container->is_frozen = false;
+	exited = exit_of(container, wait_status);
+	failed = container->failure.kind != 0;
+	if (failed && exited.code == EXIT_PODVM && !container->has_run) {
+		fail(all, "container %s: %s", container->spec->name, container->failure.text);
+		return;
+	}
+	if (failed)
+		agent_log(all->agent, "%s", container->failure.text);
+	if (exited.oom_killed)
+		agent_log(all->agent, "container %s was killed: the pod is out of memory", container->spec->name);
+	supervise_exited(all->supervise, container->index, &exited, failed, clock_mono_ns());
+	set_timer(all);
+}
+
+/* ---- the pod ---- */
+
+static int stop_signal_of(const struct containers *all, const struct spec_container *container)
+{
+	int signo = process_signal_of(container->stop_signal);
+
+	if (!signo)
+		agent_log(all->agent, "container %s: no signal \"%s\"; it is stopped with TERM", container->name,
+			  container->stop_signal);
+	return signo ? signo : SIGTERM;
+}
+
+struct containers *containers_new(struct events *events, struct agent *agent, const struct spec_pod *pod,
+				  const struct wire_pod *wire, const char *hostname, const struct containers_user *user,
+				  void *ctx)
+{
+	struct containers *all = xcalloc(1, sizeof(*all) + pod->container_count * sizeof(all->table[0]));
+	enum spec_restart policies[SPEC_CONTAINERS_MAX];
+	int stop_signals[SPEC_CONTAINERS_MAX];
+
+	*all = (struct containers){.events = events, .agent = agent, .pod = pod, .wire = wire, .user = user, .ctx = ctx};
+	all->timer = (struct events_timer){.fn = on_timer, .ctx = all};
+	all->left = (unsigned)pod->container_count;
+	for (unsigned i = 0; i < pod->container_count; i++) {
+		const struct spec_container *spec = &pod->containers[i];
+
+		all->table[i] = (struct container){
+			.all = all, .index = i, .spec = spec, .master = -1, .ends = {-1, -1, -1},
+			.rootfs = {.pod = pod, .wire = wire, .container = i, .hostname = hostname, .first = true}};
+		policies[i] = spec->restart;
+		stop_signals[i] = stop_signal_of(all, spec);
+	}
+	all->supervise = supervise_new((unsigned)pod->container_count, policies, stop_signals, &supervise_user, all);
+	return all;
+}
+
+static bool mount_all(struct containers *all)
+{
+	struct steps steps = {0};
+	const struct step *failed;
+	char text[PROCESS_TEXT_BYTES];
+	int err;
+
+	rootfs_pod_steps(&steps, all->pod, all->wire);
+	err = steps_run(steps.at, steps.count, &failed);
+	if (err) {
+		step_print(failed, text, sizeof(text));
+		fail(all, "%s: %s", text, strerror(-err));
+	}
+	steps_free(&steps);
+	return !err;
+}
+
+static bool has_command(const struct spec_container *container)
+{
+	return container->command_count + container->entrypoint_count > 0;
+}
+
+void containers_start(struct containers *all)
+{
+	/* The connections are on their way while file systems are mounted, and processes started, meanwhile. */
+	if (!mount_all(all))
+		return;
+	for (unsigned i = 0; i < all->pod->container_count && !all->has_failed; i++) {
+		struct container *container = &all->table[i];
+		int err;
+
+		if (!has_command(container->spec)) {
+			fail(all, "container %s has no command", container->spec->name);
+			return;
+		}
+		err = container->spec->tty ? open_terminal(container) : open_pipes(container);
+		if (err)
+			fail(all, "container %s: streams: %s", container->spec->name, strerror(-err));
+	}
+	if (all->has_failed)
+		return;
+	supervise_start(all->supervise, clock_mono_ns());
+	set_timer(all);
+}
+
+void containers_signal(struct containers *all, uint32_t target, int signo)
+{
+	supervise_signal(all->supervise, target, signo);
+}
+
+void containers_winsize(struct containers *all, uint32_t target, const struct wire_winsize *size)
+{
+	const struct winsize window = {.ws_row = size->rows, .ws_col = size->cols};
+
+	/* The stream closes the master when the host hangs up; a size that comes then finds no terminal. */
+	if (target < all->pod->container_count && all->table[target].master >= 0 && all->table[target].streams_open)
+		ioctl(all->table[target].master, TIOCSWINSZ, &window);
+}
+
+void containers_stop(struct containers *all, uint32_t grace_ms)
+{
+	supervise_stop(all->supervise, grace_ms, clock_mono_ns());
+	set_timer(all);
+}
+
+void containers_kill(struct containers *all)
+{
+	for (unsigned i = 0; all && i < all->pod->container_count; i++)
+		if (all->table[i].process.pid)
+			kill(all->table[i].process.pid, SIGKILL);
+}
