@@ -137,7 +137,19 @@ void spec_free(struct spec_pod *pod); /* NULL is fine */
 /* The pod as JSON with every default filled in; parses back to an equal spec. Freed by the caller. */
 char *spec_print(const struct spec_pod *pod);
 
-/* argv of a container: entrypoint then command; count in *count. Pointers belong to the spec, the array to the caller. */
+/*
+ * argv of a container: entrypoint then command; count in *count, and a NULL behind the last. Pointers belong to the
+ * spec, the array to the caller.
+ */
 char **spec_argv(const struct spec_container *container, size_t *count);
+
+/* Number of a signal named as in stop_signal: "TERM", "15", "RTMIN+3"; 0 when there is none. */
+int spec_signal_number(const char *name);
+
+/*
+ * A file's content, decoded and fresh, a NUL behind it that is not counted in *bytes. Not for a file with a uri, whose
+ * content is not checked: NULL when it is no base64.
+ */
+uint8_t *spec_file_bytes(const struct spec_file *file, size_t *bytes);
 
 #endif

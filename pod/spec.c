@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spec: see spec.h. Owns the life of a spec: parsed, checked as a whole, freed. With pod/spec_*.c the only user of cJSON.
+ * Must not know the keys (pod/spec_keys.c) or what becomes of a pod: nothing is opened, looked up or started.
+ */
+#include "pod/spec.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/util.h"
+#include "pod/locate.h"
+#include "pod/spec_walk.h"
+
+enum { PRINT_FACTOR = 4 }; /* a printed pod is at most this much longer than its file, plus defaults */
+
+/* Defaults make a pod longer than its file; the guest reads what was printed, so that must fit as well. */
+static void check_printed_size(struct walk *walk)
+{
+	char *printed;
+
+	if (walk->errors || walk->bytes < SPEC_TEXT_BYTES_MAX / PRINT_FACTOR)
+		return;
+	printed = spec_print(walk->pod);
+	if (strlen(printed) > SPEC_TEXT_BYTES_MAX)
+		walk_note(walk, SPEC_ERROR, "with all defaults longer than %d bytes; expected less",
+			  SPEC_TEXT_BYTES_MAX);
+	free(printed);
+}
+
+static void walk_pod(struct walk *walk, spec_report_fn *report, void *ctx)
+{
+	cJSON *root = cJSON_ParseWithLength(walk->text, walk->bytes);
+
+	if (root) {
+		value_object(walk, &spec_root, root, walk->pod);
+		check_printed_size(walk);
+	} else { /* not reached as long as locate_syntax() is stricter than cJSON */
+		walk_note(walk, SPEC_ERROR, "this JSON can not be read");
+	}
+	cJSON_Delete(root);
+	walk_tell(walk, report, ctx);
+}
+
+struct spec_pod *spec_parse(const char *text, size_t bytes, const char *file, bool strict, spec_report_fn *report,
+			    void *ctx)
+{
+	struct walk walk = {.text = text, .bytes = bytes, .file = file, .strict = strict};
+	cJSON_Hooks memory = {.malloc_fn = xmalloc, .free_fn = free};
+	struct locate_fault fault;
+
+	cJSON_InitHooks(&memory); /* so that no memory is never taken for bad JSON */
+	if (bytes > SPEC_TEXT_BYTES_MAX) {
+		snprintf(fault.what, sizeof(fault.what), "%zu bytes; expected at most %d", bytes, SPEC_TEXT_BYTES_MAX);
+		walk_tell_at(&walk, 0, fault.what, report, ctx);
+		return NULL;
+	}
+	if (!locate_syntax(text, bytes, SPEC_DEPTH_MAX, &fault)) {
+		walk_tell_at(&walk, fault.at, fault.what, report, ctx);
+		return NULL;
+	}
+	walk.pod = xcalloc(1, sizeof(*walk.pod));
+	walk_pod(&walk, report, ctx);
+	if (walk.errors) {
+		spec_free(walk.pod);
+		return NULL;
+	}
+	return walk.pod;
+}
+
+static void texts_free(char **texts, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(texts[i]);
+	free(texts);
+}
+
+static void container_free(struct spec_container *container)
+{
+	free(container->name);
+	free(container->image);
+	free(container->workdir);
+	free(container->stop_signal);
+	free(container->user.name);
+	free(container->user.group);
+	texts_free(container->user.additional_groups, container->user.additional_group_count);
+	texts_free(container->command, container->command_count);
+	texts_free(container->entrypoint, container->entrypoint_count);
+	for (size_t i = 0; i < container->env_count; i++) {
+		free(container->envs[i].name);
+		free(container->envs[i].value);
+	}
+	free(container->envs);
+	for (size_t i = 0; i < container->mount_count; i++) {
+		free(container->mounts[i].path);
+		free(container->mounts[i].volume);
+	}
+	free(container->mounts);
+	for (size_t i = 0; i < container->file_count; i++) {
+		free(container->files[i].path);
+		free(container->files[i].filename);
+	}
+	free(container->files);
+}
+
+static void volumes_free(struct spec_volume *volumes, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		free(volumes[i].name);
+		free(volumes[i].source);
+	}
+	free(volumes);
+}
+
+static void files_free(struct spec_file *files, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		free(files[i].name);
+		free(files[i].uri);
+		free(files[i].content);
+	}
+	free(files);
+}
+
+void spec_free(struct spec_pod *pod)
+{
+	if (!pod)
+		return;
+	free(pod->id);
+	free(pod->hostname);
+	texts_free(pod->dns, pod->dns_count);
+	texts_free(pod->dns_search, pod->dns_search_count);
+	texts_free(pod->dns_options, pod->dns_option_count);
+	for (size_t i = 0; i < pod->container_count; i++)
+		container_free(&pod->containers[i]);
+	free(pod->containers);
+	volumes_free(pod->volumes, pod->volume_count);
+	files_free(pod->files, pod->file_count);
+	for (size_t i = 0; i < pod->port_count; i++)
+		free(pod->ports[i].host_ip);
+	free(pod->ports);
+	free(pod);
+}
+
+char **spec_argv(const struct spec_container *container, size_t *count)
+{
+	char **argv;
+
+	*count = container->entrypoint_count + container->command_count;
+	argv = xcalloc(*count + 1, sizeof(*argv));
+	if (container->entrypoint_count)
+		memcpy(argv, container->entrypoint, container->entrypoint_count * sizeof(*argv));
+	if (container->command_count)
+		memcpy(argv + container->entrypoint_count, container->command,
+		       container->command_count * sizeof(*argv));
+	return argv;
+}

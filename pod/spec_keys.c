@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spec_keys: what a pod file may say, as tables for pod/spec_walk.h, with defaults and what needs several keys at once.
+ * Must not know how JSON is walked or a single value read (pod/spec_value.c).
+ *
+ * Both dialects of hyper's pod.json are here: they differ in names ("driver" for "format") and in ports, which older
+ * files give per container. Keys of hyper that podvm does nothing with are in the tables as well, so that they are not
+ * taken for slips of the pen.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/util.h"
+#include "pod/spec_walk.h"
+
+enum {
+	VCPUS_DEFAULT = 1,
+	LIST_MAX = 1024, /* elements of lists without a limit of their own; they are searched one by one */
+	RESOLVER_MAX = 64, /* elements of the dns lists */
+	DEFAULT_NAME_BYTES = 63, /* a default container name is a hostname as well */
+};
+
+const char *const spec_restart_words[] = {"never", "onFailure", "always", NULL};
+_Static_assert(SPEC_RESTART_NEVER == 0 && SPEC_RESTART_ON_FAILURE == 1 && SPEC_RESTART_ALWAYS == 2,
+	       "spec_restart_words is indexed by enum spec_restart");
+const char *const spec_encoding_words[] = {"raw", "base64", NULL};
+_Static_assert(SPEC_FILE_RAW == 0 && SPEC_FILE_BASE64 == 1, "spec_encoding_words is indexed by enum spec_encoding");
+_Static_assert(sizeof(enum spec_restart) == sizeof(unsigned) && sizeof(enum spec_encoding) == sizeof(unsigned),
+	       "value_choice() writes enums as unsigned");
+
+#define AT(type, field) .at = offsetof(struct type, field)
+#define KEY(text, reader, what, ...)                                                                                   \
+	{                                                                                                              \
+		.name = text, .read = reader, .expected = what, ##__VA_ARGS__                                          \
+	}
+#define LIST(text, what, type, field, count, limit, each, ...)                                                         \
+	KEY(text, value_list, what, AT(type, field), .count_at = offsetof(struct type, count),                         \
+	    .size = sizeof(*((struct type *)0)->field), .max = limit, .element = &each, ##__VA_ARGS__)
+#define SHAPE(table, ...)                                                                                              \
+	{                                                                                                              \
+		.keys = table, .key_count = ARRAY_SIZE(table), ##__VA_ARGS__                                           \
+	}
+#define ELEMENT(reader, what, ...)                                                                                     \
+	{                                                                                                              \
+		.read = reader, .expected = what, ##__VA_ARGS__                                                        \
+	}
+
+#define A_PATH "an absolute path without \"..\""
+#define A_NAME "a name: letters, digits, \"-\", \"_\" and \".\", the first a letter or digit, at most 128"
+#define A_FILE_NAME "a name without \"/\", at most 255 bytes"
+
+static const struct key text_element = ELEMENT(value_text, "a string");
+static const struct key user_element = ELEMENT(value_name_or_number, "a name or number");
+static const struct key word_element =
+	ELEMENT(value_text, "a string without blanks", .check = check_word, .required = true);
+static const struct key address_element = ELEMENT(value_address, "an IPv4 or IPv6 address", .required = true);
+
+/* Pods: files and volumes */
+
+static void file_init(struct walk *walk, void *target)
+{
+	struct spec_file *file = target;
+
+	(void)walk;
+	text_set(&file->name, "");
+	text_set(&file->uri, "");
+	text_set(&file->content, "");
+}
+
+static const struct key file_keys[] = {
+	KEY("name", value_text, A_FILE_NAME, AT(spec_file, name), .check = check_file_name, .required = true,
+	    .unique = true),
+	KEY("encoding", value_choice, "\"raw\" or \"base64\"", AT(spec_file, encoding), .words = spec_encoding_words),
+	KEY("uri", value_uri, "a URI that begins with \"file:///\"", AT(spec_file, uri)),
+	KEY("content", value_content, "a string", AT(spec_file, content)),
+};
+static const struct shape file_shape = SHAPE(file_keys, .init = file_init);
+static const struct key file_element =
+	ELEMENT(value_object, "an object: {\"name\": ..., \"content\": ...}", .shape = &file_shape);
+
+static void volume_init(struct walk *walk, void *target)
+{
+	struct spec_volume *volume = target;
+
+	(void)walk;
+	text_set(&volume->name, "");
+	text_set(&volume->source, "");
+}
+
+static void volume_finish(struct walk *walk, void *target)
+{
+	struct spec_volume *volume = target;
+
+	(void)walk;
+	volume->kind = *volume->source ? SPEC_VOLUME_PATH : SPEC_VOLUME_PRIVATE;
+}
+
+#define A_FORMAT "\"vfs\" or none"
+static const struct key volume_keys[] = {
+	KEY("name", value_text, A_FILE_NAME, AT(spec_volume, name), .check = check_file_name, .required = true,
+	    .unique = true),
+	KEY("format", value_format, A_FORMAT),
+	KEY("driver", value_format, A_FORMAT),
+	KEY("source", value_text, "a path that begins with \"/\", \"./\" or \"../\"", AT(spec_volume, source),
+	    .check = check_source),
+	KEY("fstype", value_fstype, NULL),
+	KEY("cache", value_ignored, NULL),
+	KEY("option", value_ignored, NULL),
+};
+static const struct shape volume_shape = SHAPE(volume_keys, .init = volume_init, .finish = volume_finish);
+static const struct key volume_element =
+	ELEMENT(value_object, "an object: {\"name\": ..., \"source\": ...}", .shape = &volume_shape);
+
+/* Ports, of the pod and of containers */
+
+struct port_rule {
+	char *host_ip;
+	struct port_range host, container;
+	unsigned udp; /* index in protocol_words */
+};
+
+static const char *const protocol_words[] = {"tcp", "udp", NULL};
+
+static bool is_any_address(const char *address)
+{
+	return !strcmp(address, "0.0.0.0") || !strcmp(address, "::");
+}
+
+/* Two that would listen at the same place, or are the same thing said twice. */
+static bool ports_clash(const struct spec_port *a, const struct spec_port *b)
+{
+	bool same_address = !strcmp(a->host_ip, b->host_ip);
+
+	if (a->udp != b->udp || a->host_port != b->host_port)
+		return false;
+	if (!a->host_port)
+		return same_address && a->container_port == b->container_port;
+	return same_address || is_any_address(a->host_ip) || is_any_address(b->host_ip);
+}
+
+/* False when it is refused. */
+static bool port_add(struct walk *walk, const struct spec_port *port)
+{
+	struct spec_pod *pod = walk->pod;
+	const char *protocol = protocol_words[port->udp];
+
+	for (size_t i = 0; i < pod->port_count; i++) {
+		if (!ports_clash(port, &pod->ports[i]))
+			continue;
+		if (port->host_port)
+			walk_note(walk, SPEC_ERROR, "host port %u/%s on %s is published twice; expected each once",
+				  port->host_port, protocol, port->host_ip);
+		else
+			walk_note(walk, SPEC_ERROR,
+				  "container port %u/%s is published on any port of %s twice; expected once",
+				  port->container_port, protocol, port->host_ip);
+		return false;
+	}
+	if (pod->port_count == SPEC_PORTS_MAX) {
+		walk_note(walk, SPEC_ERROR, "more than %d ports in all; expected fewer", SPEC_PORTS_MAX);
+		return false;
+	}
+	pod->ports = xrealloc(pod->ports, (pod->port_count + 1) * sizeof(*pod->ports));
+	pod->ports[pod->port_count] = *port;
+	pod->ports[pod->port_count++].host_ip = xstrdup(port->host_ip);
+	return true;
+}
+
+static void port_init(struct walk *walk, void *target)
+{
+	struct port_rule *rule = target;
+
+	(void)walk;
+	text_set(&rule->host_ip, "127.0.0.1");
+}
+
+static void port_finish(struct walk *walk, void *target)
+{
+	const struct port_rule *rule = target;
+
+	if (rule->host.count && rule->container.count && rule->host.count != rule->container.count) {
+		walk_note(walk, SPEC_ERROR, "hostPort has %u ports and containerPort %u; expected as many",
+			  rule->host.count, rule->container.count);
+		return;
+	}
+	for (unsigned i = 0; i < rule->container.count; i++) {
+		struct spec_port port = {
+			.host_ip = rule->host_ip,
+			.host_port = (uint16_t)(rule->host.count ? rule->host.first + i : 0),
+			.container_port = (uint16_t)(rule->container.first + i),
+			.udp = rule->udp,
+		};
+
+		if (!port_add(walk, &port))
+			return;
+	}
+}
+
+static const struct key port_keys[] = {
+	KEY("containerPort", value_port_range, "a port from 1 to 65535 or a range such as \"8000-8080\"",
+	    AT(port_rule, container), .min = 1, .required = true),
+	KEY("hostPort", value_port_range,
+	    "a port from 1 to 65535, a range such as \"8000-8080\", or \"\" for a free one", AT(port_rule, host)),
+	KEY("protocol", value_choice, "\"tcp\" or \"udp\"", AT(port_rule, udp), .words = protocol_words),
+	KEY("hostIP", value_address, "an IPv4 or IPv6 address", AT(port_rule, host_ip)),
+	KEY("servicePort", value_ignored, NULL),
+};
+static const struct shape port_shape = SHAPE(port_keys, .init = port_init, .finish = port_finish);
+
+/* Rules are spread out into the pod's ports, wherever they stand. */
+static void value_port(struct walk *walk, const struct key *key, const cJSON *item, void *target)
+{
+	struct port_rule rule = {0};
+
+	(void)target;
+	value_object(walk, key, item, &rule);
+	free(rule.host_ip);
+}
+
+static const struct key port_element =
+	ELEMENT(value_port, "an object: {\"hostPort\": ..., \"containerPort\": ...}", .shape = &port_shape);
+
+#define A_PORTS "an array of {\"hostPort\": ..., \"containerPort\": ...}"
+/* value_list() wants a list; this one is of nothing, one byte a rule, and thrown away. */
+struct port_list {
+	char *rules;
+	size_t count;
+};
+static const struct key ports_key = LIST(NULL, A_PORTS, port_list, rules, count, LIST_MAX, port_element);
+
+static void value_ports(struct walk *walk, const struct key *key, const cJSON *item, void *target)
+{
+	struct port_list list = {0};
+
+	(void)key;
+	(void)target;
+	value_list(walk, &ports_key, item, &list);
+	free(list.rules);
+}
+
+/* Containers */
+
+static void env_init(struct walk *walk, void *target)
+{
+	struct spec_env *env = target;
+
+	(void)walk;
+	text_set(&env->name, "");
+	text_set(&env->value, "");
+}
+
+static const struct key env_keys[] = {
+	KEY("env", value_text, "a name without \"=\"", AT(spec_env, name), .check = check_env_name, .required = true,
+	    .unique = true),
+	KEY("value", value_text, "a string", AT(spec_env, value)),
+};
+static const struct shape env_shape = SHAPE(env_keys, .init = env_init);
+static const struct key env_element =
+	ELEMENT(value_object, "an object: {\"env\": ..., \"value\": ...}", .shape = &env_shape);
+
+static void mount_init(struct walk *walk, void *target)
+{
+	struct spec_mount *mount = target;
+
+	(void)walk;
+	text_set(&mount->path, "");
+	text_set(&mount->volume, "");
+}
+
+static bool check_mount_path(const char *text)
+{
+	return check_path(text) && text[strspn(text, "/.")]; /* "/" would hide the image, "/./" as well */
+}
+
+#define NO_DETAIL "none: name an element of the pod's list instead"
+static const struct key mount_keys[] = {
+	KEY("path", value_text, A_PATH " below \"/\"", AT(spec_mount, path), .check = check_mount_path,
+	    .required = true, .unique = true),
+	KEY("detail", value_refused, NO_DETAIL),
+	KEY("volume", value_volume_ref, "the name of a volume of the pod", AT(spec_mount, volume),
+	    .check = check_file_name, .required = true, .unique = true),
+	KEY("readOnly", value_bool, "true or false", AT(spec_mount, read_only)),
+};
+static const struct shape mount_shape = SHAPE(mount_keys, .init = mount_init);
+static const struct key mount_element =
+	ELEMENT(value_object, "an object: {\"path\": ..., \"volume\": ...}", .shape = &mount_shape);
+
+static void place_init(struct walk *walk, void *target)
+{
+	struct spec_place *place = target;
+
+	(void)walk;
+	text_set(&place->path, "");
+	text_set(&place->filename, "");
+	place->perm = 0755;
+}
+
+#define AN_OWNER "a number"
+static const struct key place_keys[] = {
+	KEY("path", value_text, A_PATH, AT(spec_place, path), .check = check_path, .required = true),
+	KEY("detail", value_refused, NO_DETAIL),
+	KEY("filename", value_file_ref, "the name of a file of the pod", AT(spec_place, filename),
+	    .check = check_file_name, .required = true),
+	KEY("perm", value_perm, "octal text such as \"0644\"", AT(spec_place, perm)),
+	KEY("user", value_owner, AN_OWNER, AT(spec_place, uid), .size = 4, .max = UINT32_MAX),
+	KEY("group", value_owner, AN_OWNER, AT(spec_place, gid), .size = 4, .max = UINT32_MAX),
+};
+static const struct shape place_shape = SHAPE(place_keys, .init = place_init);
+static const struct key place_element =
+	ELEMENT(value_object, "an object: {\"path\": ..., \"filename\": ...}", .shape = &place_shape);
+
+static const struct key user_keys[] = {
+	KEY("name", value_name_or_number, "a name or number", AT(spec_user, name)),
+	KEY("group", value_name_or_number, "a name or number", AT(spec_user, group)),
+	LIST("additionalGroups", "an array of names or numbers", spec_user, additional_groups, additional_group_count,
+	     LIST_MAX, user_element),
+};
+static const struct shape user_shape = SHAPE(user_keys);
+
+static void container_init(struct walk *walk, void *target)
+{
+	struct spec_container *container = target;
+
+	text_set(&container->name, "");
+	text_set(&container->image, "");
+	text_set(&container->workdir, "/");
+	text_set(&container->user.name, "");
+	text_set(&container->user.group, "");
+	text_set(&container->stop_signal, "TERM");
+	container->restart = walk->pod->restart;
+}
+
+/* Lower-case letters, digits and inner hyphens of what text has up to its end or bytes, in a fresh text. */
+static char *hostname_part(const char *text, size_t bytes)
+{
+	char *part = xcalloc(1, bytes + 1);
+	size_t length = 0;
+
+	for (size_t i = 0; i < bytes && text[i]; i++) {
+		char c = (char)(text[i] >= 'A' && text[i] <= 'Z' ? text[i] + 32 : text[i]);
+
+		if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
+			part[length++] = c;
+		else if (length && part[length - 1] != '-')
+			part[length++] = '-';
+	}
+	while (length && part[length - 1] == '-')
+		length--;
+	part[length] = '\0';
+	return part;
+}
+
+/* <pod>-<image>-<index>, of the image the last part without tag and digest, cut so that the index is never lost. */
+static char *default_name(const struct spec_pod *pod, const struct spec_container *container, size_t index)
+{
+	enum { ID_BYTES = 24, BASE_BYTES = DEFAULT_NAME_BYTES - ID_BYTES - 4 /* two hyphens, two digits */ };
+	const char *base = container->image;
+	size_t length = strlen(base);
+	char *id, *image, *name;
+
+	while (length && base[length - 1] == '/')
+		length--;
+	for (size_t i = length; i; i--) {
+		if (base[i - 1] == '/') {
+			base += i;
+			length -= i;
+			break;
+		}
+	}
+	length = MIN(length, strcspn(base, ":@"));
+	id = hostname_part(pod->id, ID_BYTES);
+	image = hostname_part(base, MIN(length, (size_t)BASE_BYTES));
+	name = xasprintf("%s-%s-%zu", *id ? id : "pod", *image ? image : "root", index);
+	free(id);
+	free(image);
+	return name;
+}
+_Static_assert(SPEC_CONTAINERS_MAX <= 100, "default_name() keeps room for two digits");
+
+static void container_finish(struct walk *walk, void *target)
+{
+	struct spec_container *container = target;
+	size_t index = (size_t)(container - walk->pod->containers);
+
+	container->tty = container->tty || walk->pod->tty;
+	if (*container->name)
+		return;
+	free(container->name);
+	container->name = default_name(walk->pod, container, index);
+	for (size_t i = 0; i < index; i++)
+		if (!strcmp(walk->pod->containers[i].name, container->name))
+			walk_note(walk, SPEC_ERROR,
+				  "its default name \"%s\" is taken by containers[%zu]; expected a name",
+				  container->name, i);
+}
+
+#define RESTART_WORDS "\"never\", \"onFailure\" or \"always\""
+static const struct key container_keys[] = {
+	KEY("name", value_text, A_NAME, AT(spec_container, name), .check = check_name, .unique = true),
+	KEY("image", value_text, "an image reference, or a path that begins with \"/\", \"./\" or \"../\"",
+	    AT(spec_container, image), .check = check_image, .required = true),
+	LIST("command", "an array of strings", spec_container, command, command_count, SPEC_ARGS_MAX, text_element),
+	LIST("entrypoint", "an array of strings", spec_container, entrypoint, entrypoint_count, SPEC_ARGS_MAX,
+	     text_element),
+	KEY("workdir", value_text, A_PATH, AT(spec_container, workdir), .check = check_path),
+	KEY("user", value_object, "an object: {\"name\": ..., \"group\": ...}", AT(spec_container, user),
+	    .shape = &user_shape),
+	LIST("envs", "an array of {\"env\": ..., \"value\": ...}", spec_container, envs, env_count, LIST_MAX,
+	     env_element),
+	KEY("tty", value_bool, "true or false", AT(spec_container, tty)),
+	KEY("readOnly", value_bool, "true or false", AT(spec_container, read_only)),
+	KEY("restartPolicy", value_choice, RESTART_WORDS, AT(spec_container, restart), .words = spec_restart_words),
+	LIST("volumes", "an array of {\"path\": ..., \"volume\": ...}", spec_container, mounts, mount_count,
+	     SPEC_VOLUMES_MAX, mount_element),
+	LIST("files", "an array of {\"path\": ..., \"filename\": ...}", spec_container, files, file_count, LIST_MAX,
+	     place_element),
+	KEY("ports", value_ports, A_PORTS),
+	KEY("stopSignal", value_signal, "a signal such as \"TERM\", \"SIGRTMIN+3\" or 15",
+	    AT(spec_container, stop_signal)),
+	KEY("id", value_ignored, NULL),
+	KEY("labels", value_ignored, NULL),
+	KEY("logPath", value_ignored, NULL),
+	KEY("cache", value_ignored, NULL),
+	KEY("sysctl", value_ignored, NULL),
+	KEY("ulimits", value_ignored, NULL),
+};
+static const struct shape container_shape = SHAPE(container_keys, .init = container_init, .finish = container_finish);
+static const struct key container_element =
+	ELEMENT(value_object, "an object: {\"image\": ..., \"command\": [...]}", .shape = &container_shape);
+
+/* The pod */
+
+static const struct key resource_keys[] = {
+	KEY("vcpu", value_number, "a whole number from 1 to 32", AT(spec_pod, vcpus), .size = 4, .min = 1,
+	    .max = SPEC_VCPUS_MAX),
+	KEY("memory", value_number, "a whole number of megabytes from 24 to 1048576", AT(spec_pod, memory_mb),
+	    .size = 8, .min = SPEC_MEMORY_MB_MIN, .max = SPEC_MEMORY_MB_MAX),
+};
+_Static_assert(SPEC_VCPUS_MAX == 32 && SPEC_MEMORY_MB_MIN == 24 && SPEC_MEMORY_MB_MAX == 1048576,
+	       "resource_keys says these numbers in words");
+static const struct shape resource_shape = SHAPE(resource_keys);
+
+static void pod_init(struct walk *walk, void *target)
+{
+	struct spec_pod *pod = target;
+
+	(void)walk;
+	text_set(&pod->id, "");
+	text_set(&pod->hostname, "");
+	pod->vcpus = VCPUS_DEFAULT;
+	pod->memory_mb = SPEC_MEMORY_MB_DEFAULT;
+}
+
+/* What containers refer to or take as default stands before them. */
+static const struct key pod_keys[] = {
+	KEY("apiVersion", value_refused, "hyper's pod.json, not a Kubernetes file"),
+	KEY("id", value_text,
+	    "a name: letters, digits, \"-\", \"_\" and \".\", the first a letter or digit, at most 64",
+	    AT(spec_pod, id), .check = check_id),
+	KEY("hostname", value_text, "a hostname: labels of letters, digits and \"-\" (RFC 1123), at most 63",
+	    AT(spec_pod, hostname), .check = check_hostname),
+	KEY("resource", value_object, "an object: {\"vcpu\": ..., \"memory\": ...}", .shape = &resource_shape),
+	KEY("tty", value_bool, "true or false", AT(spec_pod, tty)),
+	KEY("restartPolicy", value_choice, RESTART_WORDS, AT(spec_pod, restart), .words = spec_restart_words),
+	LIST("dns", "an array of addresses", spec_pod, dns, dns_count, RESOLVER_MAX, address_element),
+	LIST("dnsSearch", "an array of strings", spec_pod, dns_search, dns_search_count, RESOLVER_MAX, word_element),
+	LIST("dnsOptions", "an array of strings", spec_pod, dns_options, dns_option_count, RESOLVER_MAX, word_element),
+	LIST("files", "an array of {\"name\": ..., \"content\": ...}", spec_pod, files, file_count, LIST_MAX,
+	     file_element),
+	LIST("volumes", "an array of {\"name\": ..., \"source\": ...}", spec_pod, volumes, volume_count,
+	     SPEC_VOLUMES_MAX, volume_element),
+	KEY("portmappings", value_ports, A_PORTS),
+	LIST("containers", "an array of {\"image\": ..., \"command\": [...]}", spec_pod, containers, container_count,
+	     SPEC_CONTAINERS_MAX, container_element, .min = 1, .required = true),
+	KEY("type", value_type, NULL),
+	KEY("labels", value_ignored, NULL),
+	KEY("log", value_ignored, NULL),
+	KEY("interfaces", value_ignored, NULL),
+	KEY("services", value_ignored, NULL),
+	KEY("portmappingWhiteLists", value_ignored, NULL),
+};
+static const struct shape pod_shape = SHAPE(pod_keys, .init = pod_init);
+const struct key spec_root = ELEMENT(value_object, "an object: {\"containers\": [...]}", .shape = &pod_shape);

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spec_print: a pod as JSON, which is how it travels to the guest. Owns the printed form: every key of spec.h, always, in
+ * hyper's current dialect; must not know how it is read back, only that nothing of it is refused.
+ *
+ * On one line: indented, lists could be longer than the file they came from, and the limit on that holds for both.
+ * Memory is there or the process ends (spec_parse() and this set cJSON's allocator), so no call's result is checked.
+ */
+#include <cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lib/util.h"
+#include "pod/spec.h"
+#include "pod/spec_walk.h"
+
+static void put_texts(cJSON *object, const char *key, char *const *texts, size_t count)
+{
+	cJSON *list = cJSON_AddArrayToObject(object, key);
+
+	for (size_t i = 0; i < count; i++)
+		cJSON_AddItemToArray(list, cJSON_CreateString(texts[i]));
+}
+
+static cJSON *put_object(cJSON *list)
+{
+	cJSON *object = cJSON_CreateObject();
+
+	cJSON_AddItemToArray(list, object);
+	return object;
+}
+
+static void put_files(cJSON *root, const struct spec_pod *pod)
+{
+	cJSON *list = cJSON_AddArrayToObject(root, "files");
+
+	for (size_t i = 0; i < pod->file_count; i++) {
+		const struct spec_file *file = &pod->files[i];
+		cJSON *object = put_object(list);
+
+		cJSON_AddStringToObject(object, "name", file->name);
+		cJSON_AddStringToObject(object, "encoding", spec_encoding_words[file->encoding]);
+		cJSON_AddStringToObject(object, "uri", file->uri);
+		cJSON_AddStringToObject(object, "content", file->content);
+	}
+}
+
+static void put_volumes(cJSON *root, const struct spec_pod *pod)
+{
+	cJSON *list = cJSON_AddArrayToObject(root, "volumes");
+
+	for (size_t i = 0; i < pod->volume_count; i++) {
+		const struct spec_volume *volume = &pod->volumes[i];
+		cJSON *object = put_object(list);
+
+		cJSON_AddStringToObject(object, "name", volume->name);
+		cJSON_AddStringToObject(object, "source", volume->source);
+		cJSON_AddStringToObject(object, "format", volume->kind == SPEC_VOLUME_PATH ? "vfs" : "");
+	}
+}
+
+static void put_ports(cJSON *root, const struct spec_pod *pod)
+{
+	cJSON *list = cJSON_AddArrayToObject(root, "portmappings");
+
+	for (size_t i = 0; i < pod->port_count; i++) {
+		const struct spec_port *port = &pod->ports[i];
+		cJSON *object = put_object(list);
+
+		cJSON_AddStringToObject(object, "hostIP", port->host_ip);
+		cJSON_AddNumberToObject(object, "hostPort", port->host_port);
+		cJSON_AddNumberToObject(object, "containerPort", port->container_port);
+		cJSON_AddStringToObject(object, "protocol", port->udp ? "udp" : "tcp");
+	}
+}
+
+static void put_user(cJSON *root, const struct spec_user *user)
+{
+	cJSON *object = cJSON_AddObjectToObject(root, "user");
+
+	cJSON_AddStringToObject(object, "name", user->name);
+	cJSON_AddStringToObject(object, "group", user->group);
+	put_texts(object, "additionalGroups", user->additional_groups, user->additional_group_count);
+}
+
+static void put_envs(cJSON *root, const struct spec_container *container)
+{
+	cJSON *list = cJSON_AddArrayToObject(root, "envs");
+
+	for (size_t i = 0; i < container->env_count; i++) {
+		cJSON *object = put_object(list);
+
+		cJSON_AddStringToObject(object, "env", container->envs[i].name);
+		cJSON_AddStringToObject(object, "value", container->envs[i].value);
+	}
+}
+
+static void put_mounts(cJSON *root, const struct spec_container *container)
+{
+	cJSON *list = cJSON_AddArrayToObject(root, "volumes");
+
+	for (size_t i = 0; i < container->mount_count; i++) {
+		const struct spec_mount *mount = &container->mounts[i];
+		cJSON *object = put_object(list);
+
+		cJSON_AddStringToObject(object, "path", mount->path);
+		cJSON_AddStringToObject(object, "volume", mount->volume);
+		cJSON_AddBoolToObject(object, "readOnly", mount->read_only);
+	}
+}
+
+static void put_places(cJSON *root, const struct spec_container *container)
+{
+	cJSON *list = cJSON_AddArrayToObject(root, "files");
+
+	for (size_t i = 0; i < container->file_count; i++) {
+		const struct spec_place *place = &container->files[i];
+		cJSON *object = put_object(list);
+		char perm[16];
+
+		snprintf(perm, sizeof(perm), "%04o", (unsigned)place->perm);
+		cJSON_AddStringToObject(object, "path", place->path);
+		cJSON_AddStringToObject(object, "filename", place->filename);
+		cJSON_AddStringToObject(object, "perm", perm);
+		cJSON_AddNumberToObject(object, "user", place->uid);
+		cJSON_AddNumberToObject(object, "group", place->gid);
+	}
+}
+
+static void put_containers(cJSON *root, const struct spec_pod *pod)
+{
+	cJSON *list = cJSON_AddArrayToObject(root, "containers");
+
+	for (size_t i = 0; i < pod->container_count; i++) {
+		const struct spec_container *container = &pod->containers[i];
+		cJSON *object = put_object(list);
+
+		cJSON_AddStringToObject(object, "name", container->name);
+		cJSON_AddStringToObject(object, "image", container->image);
+		put_texts(object, "command", container->command, container->command_count);
+		put_texts(object, "entrypoint", container->entrypoint, container->entrypoint_count);
+		cJSON_AddStringToObject(object, "workdir", container->workdir);
+		put_user(object, &container->user);
+		put_envs(object, container);
+		cJSON_AddBoolToObject(object, "tty", container->tty);
+		cJSON_AddBoolToObject(object, "readOnly", container->read_only);
+		cJSON_AddStringToObject(object, "restartPolicy", spec_restart_words[container->restart]);
+		put_mounts(object, container);
+		put_places(object, container);
+		cJSON_AddStringToObject(object, "stopSignal", container->stop_signal);
+	}
+}
+
+static void put_resource(cJSON *root, const struct spec_pod *pod)
+{
+	cJSON *object = cJSON_AddObjectToObject(root, "resource");
+
+	cJSON_AddNumberToObject(object, "vcpu", pod->vcpus);
+	cJSON_AddNumberToObject(object, "memory", (double)pod->memory_mb);
+}
+
+char *spec_print(const struct spec_pod *pod)
+{
+	cJSON_Hooks memory = {.malloc_fn = xmalloc, .free_fn = free};
+	cJSON *root;
+	char *text;
+
+	cJSON_InitHooks(&memory);
+	root = cJSON_CreateObject();
+	cJSON_AddStringToObject(root, "id", pod->id);
+	cJSON_AddStringToObject(root, "hostname", pod->hostname);
+	put_resource(root, pod);
+	cJSON_AddBoolToObject(root, "tty", pod->tty);
+	cJSON_AddStringToObject(root, "restartPolicy", spec_restart_words[pod->restart]);
+	put_texts(root, "dns", pod->dns, pod->dns_count);
+	put_texts(root, "dnsSearch", pod->dns_search, pod->dns_search_count);
+	put_texts(root, "dnsOptions", pod->dns_options, pod->dns_option_count);
+	put_files(root, pod);
+	put_volumes(root, pod);
+	put_ports(root, pod);
+	put_containers(root, pod);
+	text = cJSON_PrintUnformatted(root);
+	cJSON_Delete(root);
+	return text;
+}
