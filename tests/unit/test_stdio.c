@@ -1,0 +1,657 @@
+// SPDX-License-Identifier: Apache-2.0
+/* test_stdio: vm/stdio.c between a guest's streams (over a real vsock device) and pipes, files and sockets. */
+#include "vm/stdio.h"
+
+#include "lib/util.h"
+#include "pod/abi.h"
+#include "pod/wire.h"
+#include "tests/unit/test.h"
+#include "tests/unit/vsock_guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define OP(name) VIRTIO_VSOCK_OP_##name
+
+enum { TURNS = 4, MAX_BYTES = 4 << 20 };
+
+struct pod {
+	struct guest guest;
+	struct stdio *stdio;
+	unsigned drained, lost[3];
+	int err[3];
+};
+
+static void on_drained(void *ctx)
+{
+	((struct pod *)ctx)->drained++;
+}
+
+static void on_lost(void *ctx, int fd, int err)
+{
+	struct pod *pod = ctx;
+
+	pod->lost[fd]++;
+	pod->err[fd] = err;
+}
+
+static const struct stdio_user user = {on_drained, on_lost};
+
+static void start(struct pod *pod, int in, int out, int err)
+{
+	const int fds[3] = {in, out, err};
+
+	*pod = (struct pod){0};
+	guest_init(&pod->guest, true);
+	pod->stdio = stdio_new(pod->guest.vsock, pod->guest.rig.loop, fds, &user, pod);
+}
+
+static void end(struct pod *pod)
+{
+	stdio_free(pod->stdio);
+	guest_fini(&pod->guest);
+}
+
+static void turn(struct pod *pod)
+{
+	for (unsigned i = 0; i < TURNS; i++)
+		rig_turn(&pod->guest.rig);
+}
+
+static void pipe_new(int ends[2])
+{
+	if (pipe2(ends, O_CLOEXEC))
+		abort();
+}
+
+static void pipe_close(int ends[2])
+{
+	close(ends[0]);
+	close(ends[1]);
+}
+
+/* Opens a stream; its guest port is the number to speak of it. */
+static bool stream_open(struct pod *pod, uint32_t port, uint32_t container, enum wire_stream stream)
+{
+	struct wire_stream_hello hello = {.magic = WIRE_STREAM_MAGIC, .container = container, .stream = stream};
+
+	if (!guest_connect(&pod->guest, port, ABI_PORT_STREAM))
+		return false;
+	guest_send(&pod->guest, OP(RW), port, ABI_PORT_STREAM, 0, &hello, sizeof(hello));
+	return true;
+}
+
+static void stream_send(struct pod *pod, uint32_t port, const void *bytes, size_t count)
+{
+	guest_send(&pod->guest, OP(RW), port, ABI_PORT_STREAM, 0, bytes, count);
+}
+
+static void stream_end(struct pod *pod, uint32_t port)
+{
+	guest_send(&pod->guest, OP(SHUTDOWN), port, ABI_PORT_STREAM, VIRTIO_VSOCK_SHUTDOWN_SEND, NULL, 0);
+}
+
+static void stream_close(struct pod *pod, uint32_t port)
+{
+	guest_send(&pod->guest, OP(SHUTDOWN), port, ABI_PORT_STREAM, 3, NULL, 0);
+}
+
+/* Bytes that lie ready in a pipe or socket, at most room. */
+static size_t take(int fd, uint8_t *bytes, size_t room)
+{
+	int flags = fcntl(fd, F_GETFL);
+	size_t count = 0;
+	ssize_t got;
+
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	while (count < room && (got = read(fd, bytes + count, room - count)) > 0)
+		count += (size_t)got;
+	fcntl(fd, F_SETFL, flags);
+	return count;
+}
+
+static uint8_t *pattern(size_t bytes, uint8_t seed)
+{
+	uint8_t *data = xmalloc(bytes);
+
+	for (size_t i = 0; i < bytes; i++)
+		data[i] = (uint8_t)(seed + i * 7 + i / 251);
+	return data;
+}
+
+TEST(output_goes_to_its_descriptor)
+{
+	struct pod pod;
+	int out[2], err[2];
+	uint8_t got[64];
+
+	pipe_new(out);
+	pipe_new(err);
+	start(&pod, -1, out[1], err[1]);
+	CHECK(stdio_drained(pod.stdio));
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
+	CHECK(stream_open(&pod, 2, 0, WIRE_STDERR));
+	CHECK(stream_open(&pod, 3, 5, WIRE_STDOUT));
+	CHECK(!stdio_drained(pod.stdio));
+	stream_send(&pod, 1, "one\0", 4);
+	stream_send(&pod, 2, "two", 3);
+	stream_send(&pod, 3, "three", 5);
+	CHECK_INT(take(out[0], got, sizeof(got)), 9);
+	CHECK_MEM(got, "one\0three", 9);
+	CHECK_INT(take(err[0], got, sizeof(got)), 3);
+	CHECK_MEM(got, "two", 3);
+	stream_end(&pod, 1);
+	CHECK(guest_expect(&pod.guest, OP(SHUTDOWN), 1, ABI_PORT_STREAM));
+	stream_close(&pod, 2);
+	CHECK_INT(pod.drained, 0);
+	guest_send(&pod.guest, OP(RST), 3, ABI_PORT_STREAM, 0, NULL, 0);
+	CHECK_INT(pod.drained, 1);
+	CHECK(stdio_drained(pod.stdio));
+	/* started again: new streams */
+	CHECK(guest_expect(&pod.guest, OP(RST), 2, ABI_PORT_STREAM));
+	CHECK(stream_open(&pod, 4, 0, WIRE_STDOUT));
+	CHECK(!stdio_drained(pod.stdio));
+	stream_close(&pod, 4);
+	CHECK_INT(pod.drained, 2);
+	end(&pod);
+	pipe_close(out);
+	pipe_close(err);
+}
+
+TEST(flags_of_the_user_stay)
+{
+	struct pod pod;
+	int in[2], out[2];
+
+	pipe_new(in);
+	pipe_new(out);
+	start(&pod, in[0], out[1], out[1]);
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
+	CHECK(stream_open(&pod, 2, 0, WIRE_STDIN));
+	stream_send(&pod, 1, "x", 1);
+	turn(&pod);
+	CHECK(!(fcntl(in[0], F_GETFL) & O_NONBLOCK));
+	CHECK(!(fcntl(out[1], F_GETFL) & O_NONBLOCK));
+	end(&pod);
+	pipe_close(in);
+	pipe_close(out);
+}
+
+/* A full pipe: the guest may use up its window, nothing blocks, and all bytes come when the reader reads. */
+static void slow_reader(int reader, int writer)
+{
+	enum { BYTES = VSOCK_WINDOW_BYTES };
+	uint8_t *data = pattern(BYTES, 1), *got = xmalloc(MAX_BYTES);
+	struct pod pod;
+	size_t count = 0;
+
+	start(&pod, -1, writer, -1);
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
+	for (size_t at = 0; at < BYTES; at += 16384)
+		stream_send(&pod, 1, data + at, 16384);
+	stream_close(&pod, 1);
+	turn(&pod);
+	CHECK(!stdio_drained(pod.stdio));
+	for (unsigned i = 0; i < 1000 && !stdio_drained(pod.stdio); i++) {
+		count += take(reader, got + count, MAX_BYTES - count);
+		turn(&pod);
+	}
+	count += take(reader, got + count, MAX_BYTES - count);
+	CHECK_INT(pod.drained, 1);
+	if (CHECK_INT(count, BYTES))
+		CHECK_MEM(got, data, BYTES);
+	end(&pod);
+	free(data);
+	free(got);
+}
+
+TEST(slow_pipe)
+{
+	int out[2];
+
+	pipe_new(out);
+	fcntl(out[1], F_SETPIPE_SZ, 4096);
+	slow_reader(out[0], out[1]);
+	pipe_close(out);
+}
+
+/* A pipe of somebody else's can not be opened anew; then it is written in small bites. */
+TEST(slow_pipe_of_another_user)
+{
+	int out[2];
+
+	pipe_new(out);
+	fcntl(out[1], F_SETPIPE_SZ, 4096);
+	if (geteuid() != 0 || seteuid(65534))
+		SKIP("only root can be another user");
+	slow_reader(out[0], out[1]);
+	CHECK(!seteuid(0));
+	pipe_close(out);
+}
+
+TEST(slow_socket)
+{
+	int out[2], small = 4096;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, out))
+		abort();
+	setsockopt(out[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+	slow_reader(out[0], out[1]);
+	pipe_close(out);
+}
+
+TEST(credit_only_for_written_bytes)
+{
+	enum { BYTES = VSOCK_WINDOW_BYTES - sizeof(struct wire_stream_hello) };
+	uint8_t *data = pattern(BYTES, 1), *got = xmalloc(MAX_BYTES);
+	struct pod pod;
+	int out[2];
+
+	pipe_new(out);
+	fcntl(out[1], F_SETPIPE_SZ, 4096);
+	start(&pod, -1, out[1], -1);
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
+	stream_send(&pod, 1, data, BYTES);
+	guest_send(&pod.guest, OP(CREDIT_REQUEST), 1, ABI_PORT_STREAM, 0, NULL, 0);
+	CHECK(guest_expect(&pod.guest, OP(CREDIT_UPDATE), 1, ABI_PORT_STREAM));
+	CHECK_INT(pod.guest.hdr.fwd_cnt, sizeof(struct wire_stream_hello) + 4096);
+	take(out[0], got, 4096);
+	turn(&pod);
+	guest_send(&pod.guest, OP(CREDIT_REQUEST), 1, ABI_PORT_STREAM, 0, NULL, 0);
+	CHECK(guest_expect(&pod.guest, OP(CREDIT_UPDATE), 1, ABI_PORT_STREAM));
+	CHECK_INT(pod.guest.hdr.fwd_cnt, sizeof(struct wire_stream_hello) + 2 * 4096);
+	end(&pod);
+	pipe_close(out);
+	free(data);
+	free(got);
+}
+
+TEST(streams_take_turns)
+{
+	enum { BYTES = 100000 };
+	uint8_t *got = xmalloc(MAX_BYTES), *data = xmalloc(BYTES);
+	size_t count = 0, ones = 0, first_half_twos = 0;
+	struct pod pod;
+	int out[2];
+
+	pipe_new(out);
+	fcntl(out[1], F_SETPIPE_SZ, 4096);
+	start(&pod, -1, out[1], -1);
+	for (uint32_t i = 1; i <= 2; i++) {
+		CHECK(stream_open(&pod, i, i, WIRE_STDOUT));
+		memset(data, (int)i, BYTES);
+		stream_send(&pod, i, data, BYTES);
+		stream_end(&pod, i);
+	}
+	for (unsigned i = 0; i < 1000 && !stdio_drained(pod.stdio); i++) {
+		count += take(out[0], got + count, MAX_BYTES - count);
+		turn(&pod);
+	}
+	count += take(out[0], got + count, MAX_BYTES - count);
+	CHECK_INT(count, 2 * BYTES);
+	for (size_t i = 0; i < count; i++) {
+		ones += got[i] == 1;
+		first_half_twos += i < BYTES && got[i] == 2;
+	}
+	CHECK_INT(ones, BYTES);
+	CHECK(first_half_twos > BYTES / 3);
+	end(&pod);
+	pipe_close(out);
+	free(got);
+	free(data);
+}
+
+TEST(regular_files)
+{
+	char path[] = "/tmp/test_stdio.XXXXXX";
+	uint8_t *data = pattern(100000, 3), *got = xmalloc(MAX_BYTES);
+	int file = mkstemp(path), in = open(path, O_RDONLY | O_CLOEXEC);
+	struct pod pod;
+
+	/* The offset is shared: what was written before is not overwritten. */
+	CHECK(!write_all(file, "before", 6));
+	start(&pod, in, file, -1);
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
+	stream_send(&pod, 1, data, 100000);
+	stream_end(&pod, 1);
+	CHECK(stdio_drained(pod.stdio));
+	CHECK_INT(lseek(file, 0, SEEK_CUR), 100006);
+	guest_pump(&pod.guest, true);
+	CHECK(stream_open(&pod, 2, 0, WIRE_STDIN));
+	for (unsigned i = 0; i < 20; i++) {
+		guest_pump(&pod.guest, true);
+		guest_send(&pod.guest, OP(CREDIT_UPDATE), 2, ABI_PORT_STREAM, 0, NULL, 0);
+	}
+	if (CHECK_INT(pod.guest.stream_bytes, 100006)) {
+		CHECK_MEM(pod.guest.stream, "before", 6);
+		CHECK_MEM(pod.guest.stream + 6, data, 100000);
+	}
+	CHECK_INT(pod.guest.hdr.op, OP(SHUTDOWN));
+	end(&pod);
+	close(file);
+	close(in);
+	unlink(path);
+	free(data);
+	free(got);
+}
+
+TEST(reader_gone)
+{
+	struct pod pod;
+	int out[2];
+	uint8_t *data = pattern(65536, 0);
+
+	pipe_new(out);
+	start(&pod, -1, out[1], -1);
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
+	close(out[0]);
+	stream_send(&pod, 1, "x", 1);
+	CHECK_INT(pod.lost[1], 1);
+	CHECK_INT(pod.err[1], EPIPE);
+	/* The rest is taken and thrown away, without an end. */
+	for (unsigned i = 0; i < 64; i++)
+		stream_send(&pod, 1, data, 65536);
+	CHECK_INT(pod.lost[1], 1);
+	guest_pump(&pod.guest, false);
+	CHECK_INT(pod.guest.ops[OP(RST)], 0);
+	CHECK(pod.guest.ops[OP(CREDIT_UPDATE)] > 0);
+	stream_end(&pod, 1);
+	CHECK_INT(pod.drained, 1);
+	end(&pod);
+	close(out[1]);
+	free(data);
+}
+
+TEST(reader_gone_while_bytes_wait)
+{
+	struct pod pod;
+	int out[2];
+	uint8_t *data = pattern(65536, 0);
+
+	pipe_new(out);
+	fcntl(out[1], F_SETPIPE_SZ, 4096);
+	start(&pod, -1, out[1], -1);
+	for (uint32_t i = 1; i < 4; i++) {
+		CHECK(stream_open(&pod, i, i, WIRE_STDOUT));
+		stream_send(&pod, i, data, 65536);
+	}
+	stream_close(&pod, 1);
+	stream_end(&pod, 2);
+	turn(&pod);
+	CHECK_INT(pod.lost[1], 0);
+	close(out[0]);
+	turn(&pod);
+	CHECK_INT(pod.lost[1], 1);
+	CHECK_INT(pod.err[1], EPIPE);
+	CHECK_INT(pod.drained, 0);
+	stream_close(&pod, 3);
+	CHECK_INT(pod.drained, 1);
+	end(&pod);
+	close(out[1]);
+	free(data);
+}
+
+TEST(disk_full)
+{
+	struct pod pod;
+	int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+
+	if (full < 0)
+		SKIP("no /dev/full here");
+	start(&pod, -1, full, full);
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
+	CHECK(stream_open(&pod, 2, 0, WIRE_STDERR));
+	stream_send(&pod, 1, "x", 1);
+	stream_send(&pod, 1, "x", 1);
+	stream_send(&pod, 2, "x", 1);
+	CHECK_INT(pod.lost[1], 1);
+	CHECK_INT(pod.err[1], ENOSPC);
+	CHECK_INT(pod.lost[2], 1);
+	end(&pod);
+	close(full);
+}
+
+TEST(no_descriptors)
+{
+	struct pod pod;
+	enum { gone = 987 }; /* no such descriptor */
+
+	start(&pod, gone, gone, -1);
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
+	CHECK(stream_open(&pod, 2, 0, WIRE_STDERR));
+	stream_send(&pod, 1, "x", 1);
+	stream_send(&pod, 2, "x", 1);
+	CHECK_INT(pod.lost[1], 1);
+	CHECK_INT(pod.err[1], EBADF);
+	CHECK_INT(pod.lost[2], 0); /* -1: nobody wanted it */
+	CHECK(stream_open(&pod, 3, 0, WIRE_STDIN));
+	CHECK(guest_expect(&pod.guest, OP(SHUTDOWN), 3, ABI_PORT_STREAM));
+	end(&pod);
+}
+
+TEST(input_goes_to_the_first_container)
+{
+	struct pod pod;
+	int in[2];
+
+	pipe_new(in);
+	CHECK(!write_all(in[1], "early", 5));
+	start(&pod, in[0], -1, -1);
+	turn(&pod);
+	CHECK(stream_open(&pod, 1, 1, WIRE_STDIN));
+	CHECK(guest_expect(&pod.guest, OP(SHUTDOWN), 1, ABI_PORT_STREAM));
+	CHECK(stream_open(&pod, 2, 0, WIRE_STDIN));
+	turn(&pod);
+	CHECK(guest_expect(&pod.guest, OP(RW), 2, ABI_PORT_STREAM));
+	CHECK_INT(pod.guest.hdr.len, 5);
+	CHECK_MEM(pod.guest.payload, "early", 5);
+	CHECK(!write_all(in[1], "late", 4));
+	close(in[1]);
+	turn(&pod);
+	CHECK(guest_expect(&pod.guest, OP(RW), 2, ABI_PORT_STREAM));
+	CHECK_MEM(pod.guest.payload, "late", 4);
+	turn(&pod);
+	CHECK(guest_expect(&pod.guest, OP(SHUTDOWN), 2, ABI_PORT_STREAM));
+	CHECK_INT(pod.guest.hdr.flags, VIRTIO_VSOCK_SHUTDOWN_SEND);
+	CHECK(stdio_drained(pod.stdio));
+	/* it starts again, and finds the end again */
+	stream_close(&pod, 2);
+	CHECK(guest_expect(&pod.guest, OP(RST), 2, ABI_PORT_STREAM));
+	CHECK(stream_open(&pod, 3, 0, WIRE_STDIN));
+	CHECK(guest_expect(&pod.guest, OP(SHUTDOWN), 3, ABI_PORT_STREAM));
+	end(&pod);
+	close(in[0]);
+}
+
+TEST(input_waits_for_the_guest)
+{
+	enum { BYTES = 1 << 20 };
+	char path[] = "/tmp/test_stdio.XXXXXX";
+	uint8_t *data = pattern(BYTES, 9);
+	int file = mkstemp(path);
+	struct pod pod;
+	size_t before;
+
+	CHECK(!write_all(file, data, BYTES));
+	lseek(file, 0, SEEK_SET);
+	start(&pod, file, -1, -1);
+	pod.guest.buf_alloc = 5000;
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDIN));
+	for (unsigned i = 0; i < 100; i++)
+		turn(&pod);
+	/* what was read ahead is bounded */
+	CHECK(lseek(file, 0, SEEK_CUR) <= VSOCK_SEND_BYTES + 32768);
+	pod.guest.buf_alloc = 1 << 20;
+	do {
+		before = pod.guest.stream_bytes;
+		guest_send(&pod.guest, OP(CREDIT_UPDATE), 1, ABI_PORT_STREAM, 0, NULL, 0);
+		guest_pump(&pod.guest, true);
+		turn(&pod);
+		guest_pump(&pod.guest, true);
+	} while (pod.guest.stream_bytes != before);
+	if (CHECK_INT(pod.guest.stream_bytes, BYTES))
+		CHECK_MEM(pod.guest.stream, data, BYTES);
+	CHECK_INT(pod.guest.ops[OP(SHUTDOWN)], 1);
+	end(&pod);
+	close(file);
+	unlink(path);
+	free(data);
+}
+
+TEST(input_that_can_not_be_read)
+{
+	struct pod pod;
+	int in = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	start(&pod, in, -1, -1);
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDIN));
+	turn(&pod);
+	CHECK(guest_expect(&pod.guest, OP(SHUTDOWN), 1, ABI_PORT_STREAM));
+	end(&pod);
+	close(in);
+}
+
+TEST(tty_goes_both_ways)
+{
+	struct pod pod;
+	int in[2], out[2];
+	uint8_t got[16];
+
+	pipe_new(in);
+	pipe_new(out);
+	start(&pod, in[0], out[1], -1);
+	CHECK(stream_open(&pod, 1, 0, WIRE_TTY));
+	CHECK(!write_all(in[1], "ls\r", 3));
+	turn(&pod);
+	CHECK(guest_expect(&pod.guest, OP(RW), 1, ABI_PORT_STREAM));
+	CHECK_MEM(pod.guest.payload, "ls\r", 3);
+	stream_send(&pod, 1, "file\r\n", 6);
+	CHECK_INT(take(out[0], got, sizeof(got)), 6);
+	CHECK_MEM(got, "file\r\n", 6);
+	stream_end(&pod, 1);
+	CHECK_INT(pod.drained, 1);
+	CHECK(guest_expect(&pod.guest, OP(SHUTDOWN), 1, ABI_PORT_STREAM));
+	CHECK(!write_all(in[1], "more", 4));
+	turn(&pod);
+	CHECK(!guest_take(&pod.guest));
+	end(&pod);
+	pipe_close(in);
+	pipe_close(out);
+}
+
+TEST(bad_streams_are_cut_off)
+{
+	static const struct wire_stream_hello hellos[] = {
+		{WIRE_STREAM_MAGIC + 1, 0, 0}, {WIRE_STREAM_MAGIC, 64, 1}, {WIRE_STREAM_MAGIC, UINT32_MAX, 1},
+		{WIRE_STREAM_MAGIC, 0, 4},     {WIRE_STREAM_MAGIC, 0, UINT32_MAX},
+	};
+	struct pod pod;
+
+	start(&pod, -1, -1, -1);
+	for (uint32_t i = 0; i < ARRAY_SIZE(hellos); i++) {
+		CHECK(guest_connect(&pod.guest, 10 + i, ABI_PORT_STREAM));
+		stream_send(&pod, 10 + i, &hellos[i], sizeof(hellos[i]));
+		CHECK(guest_expect(&pod.guest, OP(RST), 10 + i, ABI_PORT_STREAM));
+	}
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
+	CHECK(stream_open(&pod, 2, 0, WIRE_STDOUT)); /* one like it is there */
+	CHECK(guest_expect(&pod.guest, OP(RST), 2, ABI_PORT_STREAM));
+	CHECK(stream_open(&pod, 3, 1, WIRE_STDIN));
+	CHECK(guest_expect(&pod.guest, OP(SHUTDOWN), 3, ABI_PORT_STREAM));
+	stream_send(&pod, 3, "x", 1);
+	CHECK(guest_expect(&pod.guest, OP(RST), 3, ABI_PORT_STREAM));
+	CHECK_INT(pod.drained, 0);
+	end(&pod);
+}
+
+TEST(hello_in_pieces_with_data_behind)
+{
+	struct wire_stream_hello hello = {WIRE_STREAM_MAGIC, 0, WIRE_STDOUT};
+	uint8_t bytes[sizeof(hello) + 3], got[16];
+	struct pod pod;
+	int out[2];
+
+	pipe_new(out);
+	start(&pod, -1, out[1], -1);
+	memcpy(bytes, &hello, sizeof(hello));
+	memcpy(bytes + sizeof(hello), "abc", 3);
+	CHECK(guest_connect(&pod.guest, 1, ABI_PORT_STREAM));
+	stream_send(&pod, 1, bytes, 5);
+	stream_send(&pod, 1, bytes + 5, sizeof(bytes) - 5);
+	CHECK_INT(take(out[0], got, sizeof(got)), 3);
+	CHECK_MEM(got, "abc", 3);
+	end(&pod);
+	pipe_close(out);
+}
+
+TEST(streams_are_bounded)
+{
+	struct pod pod;
+	uint32_t port = 1;
+
+	start(&pod, -1, -1, -1);
+	while (port < 1000 && guest_connect(&pod.guest, port, ABI_PORT_STREAM))
+		port++;
+	CHECK_INT(port - 1, 256);
+	CHECK_INT(pod.guest.hdr.op, OP(RST));
+	end(&pod);
+}
+
+TEST(reset_ends_streams_but_not_their_bytes)
+{
+	struct pod pod;
+	int out[2];
+	uint8_t *data = pattern(50000, 2), *got = xmalloc(MAX_BYTES);
+	size_t count = 0;
+
+	pipe_new(out);
+	fcntl(out[1], F_SETPIPE_SZ, 4096);
+	start(&pod, -1, out[1], -1);
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
+	stream_send(&pod, 1, data, 50000);
+	rig_reset(&pod.guest.rig);
+	turn(&pod);
+	CHECK_INT(pod.drained, 0);
+	for (unsigned i = 0; i < 100 && !stdio_drained(pod.stdio); i++) {
+		count += take(out[0], got + count, MAX_BYTES - count);
+		turn(&pod);
+	}
+	count += take(out[0], got + count, MAX_BYTES - count);
+	CHECK_INT(pod.drained, 1);
+	if (CHECK_INT(count, 50000))
+		CHECK_MEM(got, data, 50000);
+	end(&pod);
+	pipe_close(out);
+	free(data);
+	free(got);
+}
+
+int main(void)
+{
+	signal(SIGPIPE, SIG_IGN);
+	RUN(output_goes_to_its_descriptor);
+	RUN(flags_of_the_user_stay);
+	RUN(slow_pipe);
+	RUN(slow_pipe_of_another_user);
+	RUN(slow_socket);
+	RUN(credit_only_for_written_bytes);
+	RUN(streams_take_turns);
+	RUN(regular_files);
+	RUN(reader_gone);
+	RUN(reader_gone_while_bytes_wait);
+	RUN(disk_full);
+	RUN(no_descriptors);
+	RUN(input_goes_to_the_first_container);
+	RUN(input_waits_for_the_guest);
+	RUN(input_that_can_not_be_read);
+	RUN(tty_goes_both_ways);
+	RUN(bad_streams_are_cut_off);
+	RUN(hello_in_pieces_with_data_behind);
+	RUN(streams_are_bounded);
+	RUN(reset_ends_streams_but_not_their_bytes);
+	return test_done();
+}
