@@ -279,6 +279,8 @@ static bool scan_key(struct scan *scan, size_t start)
 	if (!scan_string(scan))
 		return false;
 	skip_space(scan);
+	if (peek(scan) < 0)
+		return wrong(scan, start, "this { is never closed");
 	if (peek(scan) != ':')
 		return wrong(scan, scan->at, "missing colon after the key");
 	scan->at++;

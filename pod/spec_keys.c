@@ -50,7 +50,8 @@ _Static_assert(sizeof(enum spec_restart) == sizeof(unsigned) && sizeof(enum spec
 #define A_FILE_NAME "a name without \"/\", at most 255 bytes"
 
 static const struct key text_element = ELEMENT(value_text, "a string");
-static const struct key user_element = ELEMENT(value_name_or_number, "a name or number");
+static const struct key user_element =
+	ELEMENT(value_name_or_number, "a name or number", .check = check_word, .required = true);
 static const struct key word_element =
 	ELEMENT(value_text, "a string without blanks", .check = check_word, .required = true);
 static const struct key address_element = ELEMENT(value_address, "an IPv4 or IPv6 address", .required = true);
@@ -148,7 +149,7 @@ static bool port_add(struct walk *walk, const struct spec_port *port)
 		if (!ports_clash(port, &pod->ports[i]))
 			continue;
 		if (port->host_port)
-			walk_note(walk, SPEC_ERROR, "host port %u/%s on %s is published twice; expected each once",
+			walk_note(walk, SPEC_ERROR, "host port %u/%s on %s is published twice; expected once",
 				  port->host_port, protocol, port->host_ip);
 		else
 			walk_note(walk, SPEC_ERROR,
@@ -179,8 +180,8 @@ static void port_finish(struct walk *walk, void *target)
 	const struct port_rule *rule = target;
 
 	if (rule->host.count && rule->container.count && rule->host.count != rule->container.count) {
-		walk_note(walk, SPEC_ERROR, "hostPort has %u ports and containerPort %u; expected as many",
-			  rule->host.count, rule->container.count);
+		walk_note(walk, SPEC_ERROR, "%u host ports for %u container ports; expected as many", rule->host.count,
+			  rule->container.count);
 		return;
 	}
 	for (unsigned i = 0; i < rule->container.count; i++) {
@@ -274,8 +275,8 @@ static bool check_mount_path(const char *text)
 
 #define NO_DETAIL "none: name an element of the pod's list instead"
 static const struct key mount_keys[] = {
-	KEY("path", value_text, A_PATH " below \"/\"", AT(spec_mount, path), .check = check_mount_path,
-	    .required = true, .unique = true),
+	KEY("path", value_text, "an absolute path other than \"/\", without \"..\"", AT(spec_mount, path),
+	    .check = check_mount_path, .required = true, .unique = true),
 	KEY("detail", value_refused, NO_DETAIL),
 	KEY("volume", value_volume_ref, "the name of a volume of the pod", AT(spec_mount, volume),
 	    .check = check_file_name, .required = true, .unique = true),
@@ -295,7 +296,7 @@ static void place_init(struct walk *walk, void *target)
 	place->perm = 0755;
 }
 
-#define AN_OWNER "a number"
+#define AN_OWNER "a number from 0 to 4294967295"
 static const struct key place_keys[] = {
 	KEY("path", value_text, A_PATH, AT(spec_place, path), .check = check_path, .required = true),
 	KEY("detail", value_refused, NO_DETAIL),

@@ -229,9 +229,10 @@ static size_t key_distance(const char *left, const char *right)
 	return cost[rows][columns];
 }
 
+/* One letter or two amiss, or a beginning, as "mem" of "memory". */
 static const char *nearest_key(const struct shape *shape, const char *name)
 {
-	size_t best = strlen(name) < 6 ? 2 : 3; /* a distance of 2, for short names 1, is still a slip of the finger */
+	size_t length = strlen(name), best = length < 6 ? 2 : 3;
 	const char *nearest = NULL;
 
 	for (size_t i = 0; i < shape->key_count; i++) {
@@ -242,6 +243,9 @@ static const char *nearest_key(const struct shape *shape, const char *name)
 			nearest = shape->keys[i].name;
 		}
 	}
+	for (size_t i = 0; i < shape->key_count && !nearest && length >= 3; i++)
+		if (!strncasecmp(shape->keys[i].name, name, length))
+			nearest = shape->keys[i].name;
 	return nearest;
 }
 
