@@ -33,7 +33,7 @@ struct control {
 	bool over; /* the last callback was made */
 	unsigned containers, exited_count;
 	bool exited[CONTAINERS_MAX];
-	const char *fault; /* why a frame was refused */
+	const char *fault; /* why a frame was refused; NULL: none was */
 	char text[CONTROL_TEXT_MAX + 1];
 };
 
@@ -167,9 +167,10 @@ static void conn_data(void *ctx, struct vsock_conn *conn, const void *bytes, siz
 {
 	struct control *control = ctx;
 
-	control->fault = "init sent what is no frame";
+	control->fault = NULL;
 	if (!control->over && wire_feed(&control->reader, bytes, count, take_frame, control)) {
-		lose(control, control->fault);
+		/* No frame was refused: the reader could make none of it. */
+		lose(control, control->fault ? control->fault : "init sent what is no frame");
 		return;
 	}
 	/* A frame is bounded by WIRE_PAYLOAD_MAX, so the reader may always have more. */

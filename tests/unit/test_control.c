@@ -64,7 +64,7 @@ static void on_done(void *ctx)
 
 static void on_lost(void *ctx, const char *why)
 {
-	(void)why;
+	CHECK(why && *why);
 	TELL((struct pod *)ctx, "lost ");
 }
 
@@ -388,6 +388,23 @@ TEST(faults_end_it)
 	}
 }
 
+TEST(a_fault_behind_a_good_frame_has_a_reason)
+{
+	struct wire_header long_one = {.payload_bytes = WIRE_PAYLOAD_MAX + 1, .type = WIRE_LOG};
+	uint8_t bytes[2 * sizeof(long_one)];
+	struct pod pod;
+	size_t count;
+	void *good = wire_frame_new(WIRE_LOG, 0, NULL, 0, &count);
+
+	start_sent(&pod);
+	memcpy(bytes, good, count);
+	memcpy(bytes + count, &long_one, sizeof(long_one));
+	send_bytes(&pod, bytes, sizeof(bytes));
+	CHECK_STR(pod.told, "log: lost ");
+	free(good);
+	end(&pod);
+}
+
 TEST(exited_twice_is_a_fault)
 {
 	struct pod pod;
@@ -445,6 +462,7 @@ int main(void)
 	RUN(set_up_failed);
 	RUN(text_is_tamed);
 	RUN(faults_end_it);
+	RUN(a_fault_behind_a_good_frame_has_a_reason);
 	RUN(exited_twice_is_a_fault);
 	RUN(containers_before_the_pod_are_a_fault);
 	RUN(reset_is_a_loss);
