@@ -32,7 +32,7 @@
 enum { CHANNEL_FD = 10, EXIT_TIMEOUT = 124, EXIT_BED = 125, TAIL_BYTES = 4000, OUTPUT_MAX_BYTES = 4 * 1024 * 1024, GRACE_MS = 10000 };
 
 static bool verbose, want_tty, no_stdin, use_pty;
-static long timeout_s, boot_timeout_s = 120;
+static long timeout_s, boot_timeout_s = 300;
 
 static pid_t emulator;
 static int channel = -1, console = -1, sigfd = -1, screen = -1;
@@ -274,8 +274,12 @@ static void frame_handle(int type, const char *data, uint32_t n) {
 
 static void channel_read(void) {
     ssize_t n = read(channel, bytes_room(&in, 64 * 1024), 64 * 1024);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) { /* the emulator is gone; serve() says so once the console is read out */
+        close(channel);
+        channel = -1;
+    }
     if (n <= 0)
-        return; /* its end shows at the console as well */
+        return;
     in.end += (size_t)n;
     const char *data;
     uint32_t bytes;
