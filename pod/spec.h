@@ -22,7 +22,7 @@ enum {
 	SPEC_ARGS_MAX = 4096,
 	SPEC_VCPUS_MAX = 32,
 	SPEC_MEMORY_MB_DEFAULT = 128,
-	SPEC_MEMORY_MB_MIN = 24, /* below it no pod boots; checked when it starts, see docs/performance.md */
+	SPEC_MEMORY_MB_MIN = 24, /* below it no pod boots, see docs/performance.md */
 	SPEC_MEMORY_MB_MAX = 1 << 20,
 };
 
@@ -56,8 +56,8 @@ struct spec_place {
 };
 
 struct spec_container {
-	char *name;
-	char *image; /* today a host directory: absolute, or relative to the pod file's directory */
+	char *name; /* unique; default "<id or pod>-<last part of image>-<index>", a valid hostname */
+	char *image; /* begins with "/", "./" or "../": a path, from the pod file's directory; else a reference */
 	char **command;
 	size_t command_count;
 	char **entrypoint;
@@ -68,7 +68,7 @@ struct spec_container {
 	size_t env_count;
 	bool tty;
 	bool read_only;
-	enum spec_restart restart;
+	enum spec_restart restart; /* default: the pod's */
 	struct spec_mount *mounts; /* key "volumes" */
 	size_t mount_count;
 	struct spec_place *files;
