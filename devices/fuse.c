@@ -89,7 +89,8 @@ static const struct operation {
 	[FUSE_READ] = {fuse_do_read, sizeof(struct fuse_read_in), 0, OP_NODE},
 	[FUSE_WRITE] = {fuse_do_write, sizeof(struct fuse_write_in), sizeof(struct fuse_write_out),
 			OP_NODE | OP_MODIFIES},
-	[FUSE_RELEASE] = {fuse_do_release, sizeof(struct fuse_release_in), 0, OP_NODE},
+	/* no OP_NODE: FORGET has a queue of its own and may overtake it; the handle must not stay then */
+	[FUSE_RELEASE] = {fuse_do_release, sizeof(struct fuse_release_in), 0, 0},
 	[FUSE_FLUSH] = {fuse_do_flush, sizeof(struct fuse_flush_in), 0, OP_NODE},
 	[FUSE_FSYNC] = {fuse_do_fsync, sizeof(struct fuse_fsync_in), 0, OP_NODE},
 	[FUSE_FALLOCATE] = {fuse_do_fallocate, sizeof(struct fuse_fallocate_in), 0, OP_NODE | OP_MODIFIES},
@@ -100,7 +101,7 @@ static const struct operation {
 	[FUSE_OPENDIR] = {fuse_do_opendir, sizeof(struct fuse_open_in), sizeof(struct fuse_open_out), OP_NODE | OP_DIR},
 	[FUSE_READDIR] = {fuse_do_readdir, sizeof(struct fuse_read_in), 0, OP_NODE | OP_DIR},
 	[FUSE_READDIRPLUS] = {fuse_do_readdirplus, sizeof(struct fuse_read_in), 0, OP_NODE | OP_DIR},
-	[FUSE_RELEASEDIR] = {fuse_do_releasedir, sizeof(struct fuse_release_in), 0, OP_NODE | OP_DIR},
+	[FUSE_RELEASEDIR] = {fuse_do_releasedir, sizeof(struct fuse_release_in), 0, 0},
 	[FUSE_FSYNCDIR] = {fuse_do_fsync, sizeof(struct fuse_fsync_in), 0, OP_NODE | OP_DIR},
 };
 

@@ -28,7 +28,9 @@
 
 /* What of the guest's open flags reaches the host. O_APPEND: the guest's kernel knows the offset; O_DIRECT: its
  * memory need not be aligned as the host wants; the rest is not the guest's to choose. */
-#define OPEN_FLAGS (O_ACCMODE | O_TRUNC | O_SYNC | O_DSYNC)
+#define OPEN_FLAGS (ACCESS_MODE | O_TRUNC | O_SYNC | O_DSYNC)
+/* Not O_ACCMODE: musl counts O_PATH among its bits, and that is not the guest's to set. */
+#define ACCESS_MODE (O_RDONLY | O_WRONLY | O_RDWR)
 
 int fuse_handle_add(struct fuse *fuse, struct fuse_inode *inode, int fd, bool dir, bool writable, uint64_t *fh)
 {
@@ -53,7 +55,7 @@ struct fuse_handle *fuse_handle_get(struct fuse_req *req, uint64_t fh, bool dir)
 {
 	struct fuse_handle *handle = (struct fuse_handle *)slots_get(&req->fuse->handles, fh);
 
-	return handle && handle->inode == req->inode && handle->dir == dir ? handle : NULL;
+	return handle && handle->inode->slot.id == req->head.nodeid && handle->dir == dir ? handle : NULL;
 }
 
 void fuse_handle_close(struct fuse *fuse, struct fuse_handle *handle)
@@ -69,7 +71,7 @@ int fuse_reopen(struct fuse *fuse, struct fuse_inode *inode, int flags)
 {
 	int fd;
 
-	if (S_ISDIR(inode->type) && (flags & O_ACCMODE) != O_RDONLY)
+	if (S_ISDIR(inode->type) && (flags & ACCESS_MODE) != O_RDONLY)
 		return -EISDIR;
 	if (S_ISLNK(inode->type))
 		return -ELOOP;
@@ -100,7 +102,7 @@ static bool cache_still_good(struct fuse_inode *inode, const struct stat *st)
 /* A handle for an open descriptor, which is taken. */
 static int reply_open(struct fuse_req *req, struct fuse_inode *inode, int fd, int flags, struct fuse_open_out *out)
 {
-	bool writable = (flags & O_ACCMODE) != O_RDONLY;
+	bool writable = (flags & ACCESS_MODE) != O_RDONLY;
 	struct stat st;
 
 	out->open_flags = 0;
@@ -116,9 +118,9 @@ static int open_inode(struct fuse_req *req, struct fuse_inode *inode, uint32_t g
 {
 	int flags = (int)guest_flags & OPEN_FLAGS, fd, ret;
 
-	if ((flags & O_ACCMODE) == O_ACCMODE)
+	if ((flags & ACCESS_MODE) == ACCESS_MODE)
 		return -EINVAL;
-	if (inode_read_only(inode) && ((flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC))
+	if (inode_read_only(inode) && ((flags & ACCESS_MODE) != O_RDONLY || flags & O_TRUNC))
 		return -EROFS;
 	if (S_ISDIR(inode->type))
 		return -EISDIR;
@@ -198,7 +200,7 @@ static int create_file(struct fuse_req *req, const char *name, const struct fuse
 	struct stat dir_st;
 	mode_t umask_was;
 
-	if ((flags & O_ACCMODE) == O_ACCMODE)
+	if ((flags & ACCESS_MODE) == ACCESS_MODE)
 		return -EINVAL;
 	dirfd = inode_fd(&req->fuse->inodes, req->inode);
 	if (dirfd < 0)

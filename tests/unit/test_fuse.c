@@ -6,6 +6,7 @@
  */
 #include "devices/fuse.h"
 #include "lib/util.h"
+#include "tests/fuzz/fuse_ids.h"
 #include "tests/unit/test.h"
 
 #include <dirent.h>
@@ -34,23 +35,35 @@ static uint64_t unique;
 static _Alignas(8) uint8_t request[2 << 20];
 static size_t request_bytes;
 
-/* Where the corpus is recorded: u16 length and request, over and over; as fuzz_fuse.c reads it. */
+/* Where the corpus is recorded, as fuzz_fuse.c reads it; its numbers, and how many requests there are so far. */
 static FILE *corpus;
+static struct fuse_ids ids;
+static unsigned recorded;
 
-static void record(void)
+enum { RECORD_REQUESTS = 60, RECORD_BYTES = 1000 };
+
+static void record(size_t bytes)
 {
-	uint8_t length[2] = {(uint8_t)request_bytes, (uint8_t)(request_bytes >> 8)};
+	static uint8_t copy[RECORD_BYTES];
+	uint8_t length[2] = {(uint8_t)bytes, (uint8_t)(bytes >> 8)};
 
-	if (!corpus || request_bytes > 4096)
+	if (!corpus || bytes > RECORD_BYTES || recorded++ >= RECORD_REQUESTS)
 		return;
+	memcpy(copy, request, bytes);
+	ids_translate(&ids, copy, bytes, false);
 	fwrite(length, 1, sizeof(length), corpus);
-	fwrite(request, 1, request_bytes, corpus);
+	fwrite(copy, 1, bytes, corpus);
 }
 
 static void begin(uint32_t opcode, uint64_t nodeid)
 {
 	struct fuse_in_header head = {
-		.opcode = opcode, .unique = ++unique, .nodeid = nodeid, .uid = geteuid(), .gid = getegid()};
+		.opcode = opcode,
+		.unique = ++unique,
+		.nodeid = nodeid,
+		.uid = geteuid(),
+		.gid = getegid(),
+	};
 
 	memcpy(request, &head, sizeof(head));
 	request_bytes = sizeof(head);
@@ -81,17 +94,19 @@ static int send_cut(size_t bytes, size_t room)
 	ssize_t got;
 
 	head->len = (uint32_t)bytes;
-	record();
+	record(bytes);
 	got = fuse_handle(fuse, out, 3, in, 2);
 	reply_bytes = 0;
 	if (got <= 0)
 		return got ? (int)got : 1;
 	memcpy(&answer, raw, sizeof(answer));
-	if (got < (ssize_t)sizeof(answer) || got > (ssize_t)room || answer.len != got || answer.unique != head->unique ||
-	    (answer.error && got != sizeof(answer)))
+	if (got < (ssize_t)sizeof(answer) || got > (ssize_t)room || answer.len != got ||
+	    answer.unique != head->unique || (answer.error && got != sizeof(answer)))
 		return 2;
 	reply_bytes = (size_t)got - sizeof(answer);
 	memcpy(reply, raw + sizeof(answer), reply_bytes);
+	if (!answer.error)
+		ids_learn(&ids, head->opcode, reply, reply_bytes);
 	return answer.error;
 }
 
@@ -448,7 +463,9 @@ TEST(files_are_read_and_written)
 	CHECK_INT(release(FUSE_RELEASE, node, fh), -EBADF);
 	CHECK_INT(open_node(FUSE_OPEN, node, O_RDONLY, &fh), 0);
 	CHECK_INT(write_at(node, fh, 0, "x", 1), -EBADF);
-	CHECK_INT(open_node(FUSE_OPEN, node, O_ACCMODE, NULL), -EINVAL);
+	CHECK_INT(open_node(FUSE_OPEN, node, 3, NULL), -EINVAL);
+	CHECK_INT(open_node(FUSE_OPEN, node, O_RDONLY | O_PATH, &fh), 0);
+	CHECK_INT(read_at(FUSE_READ, node, fh, 0, 10), 0);
 	CHECK_INT(open_node(FUSE_OPEN, node, O_WRONLY | O_TRUNC, &fh), 0);
 	CHECK_STR(host_read("rw/file"), "");
 	/* append is the guest's kernel's business: the offset counts */
@@ -791,7 +808,8 @@ TEST(shares_do_not_mix)
 
 TEST(attributes_are_set)
 {
-	struct fuse_setattr_in times = {.valid = FATTR_ATIME | FATTR_MTIME, .atime = 1000, .mtime = 2000, .mtimensec = 5};
+	struct fuse_setattr_in times = {
+		.valid = FATTR_ATIME | FATTR_MTIME, .atime = 1000, .mtime = 2000, .mtimensec = 5};
 	uint64_t file, fh;
 
 	begin_test(&roomy);
@@ -818,7 +836,8 @@ TEST(attributes_are_set)
 	CHECK_INT(setattr(file, (struct fuse_setattr_in){.valid = FATTR_MODE, .mode = SUID_MODE}), 0);
 	CHECK_INT(attr()->mode, S_IFREG | SUID_MODE);
 	CHECK_INT(open_node(FUSE_OPEN, file, O_RDWR, &fh), 0);
-	CHECK_INT(setattr(file, (struct fuse_setattr_in){.valid = FATTR_SIZE | FATTR_FH | FATTR_KILL_SUIDGID, .fh = fh}), 0);
+	CHECK_INT(setattr(file, (struct fuse_setattr_in){.valid = FATTR_SIZE | FATTR_FH | FATTR_KILL_SUIDGID,
+							   .fh = fh}), 0);
 	CHECK_INT(attr()->mode, S_IFREG | (SUID_MODE & 0777));
 	CHECK_INT(setattr(file, (struct fuse_setattr_in){.valid = FATTR_SIZE | FATTR_FH, .fh = 7}), -EBADF);
 	end_test();
@@ -948,6 +967,7 @@ TEST(forged_forgets_do_no_harm)
 	forget(again, 1);
 	forget(rw, 1);
 	CHECK_INT(read_at(FUSE_READ, again, fh, 0, 10), -ESTALE);
+	CHECK_INT(release(FUSE_RELEASE, again, fh), 0); /* its queue is slower than FORGET's */
 	many[0] = (struct fuse_forget_one){again, 5};
 	many[1] = (struct fuse_forget_one){ro, 1};
 	many[2] = (struct fuse_forget_one){99, 1};
@@ -981,6 +1001,12 @@ TEST(unlinked_files_live_on)
 	CHECK_INT(getattr(file), 0);
 	CHECK_INT(create(rw, "gone", O_RDWR, 0644, &again, &fh), 0);
 	CHECK(again != file);
+	/* not open, only known: as a guest's O_PATH descriptor or working directory would have it */
+	CHECK_INT(lookup(rw, "file", &file), 0);
+	CHECK_INT(by_name(FUSE_UNLINK, rw, "file"), 0);
+	CHECK_INT(getattr(file), 0);
+	CHECK_INT(attr()->nlink, 0);
+	CHECK_INT(attr()->size, 5);
 	end_test();
 }
 
@@ -1068,6 +1094,12 @@ TEST(host_changes_are_noticed)
 	CHECK_INT(lookup(rw, "elsewhere", &file), 0);
 	CHECK_INT(file, dir);
 	CHECK_INT(mkdir_in(dir, "x", NULL), 0);
+	host_write("rw/swapped", "old");
+	CHECK_INT(lookup(rw, "swapped", &file), 0);
+	host_write("rw/new", "new");
+	CHECK_INT(rename(host("rw/new"), host("rw/swapped")), 0);
+	CHECK_INT(getattr(file), -ESTALE);
+	CHECK_INT(open_node(FUSE_OPEN, file, O_RDWR, NULL), -ESTALE);
 	/* cached data is dropped on open when the file was changed */
 	CHECK_INT(lookup(rw, "file", &file), 0);
 	CHECK_INT(open_node(FUSE_OPEN, file, O_RDONLY, &fh), 0);
@@ -1087,7 +1119,7 @@ static void full_request(uint32_t opcode, uint64_t fh)
 {
 	static const uint8_t zeros[128];
 
-	begin(opcode, opcode == FUSE_READDIR || opcode == FUSE_READDIRPLUS ? rw : rw);
+	begin(opcode, rw);
 	add(&fh, sizeof(fh));
 	add(zeros, sizeof(zeros));
 	add_text("name");
@@ -1102,6 +1134,12 @@ TEST(short_requests_are_refused)
 	int ret;
 
 	begin_test(&roomy);
+	CHECK_INT(open_node(FUSE_OPENDIR, rw, O_RDONLY, &fh), 0);
+	for (opcode = 1; opcode < 60; opcode++) {
+		full_request(opcode, fh);
+		if (opcode != FUSE_INIT && opcode != FUSE_DESTROY)
+			CHECK(send_it() <= 1);
+	}
 	for (opcode = 0; opcode < 60; opcode++) {
 		for (bytes = 0; bytes <= 190; bytes++) {
 			CHECK_INT(do_init(), 0);
@@ -1122,6 +1160,12 @@ TEST(short_requests_are_refused)
 			CHECK(reply_bytes <= room);
 		}
 	}
+	/* nothing is done that could not be told */
+	begin(FUSE_MKDIR, rw);
+	add(&(struct fuse_mkdir_in){.mode = 0755}, sizeof(struct fuse_mkdir_in));
+	add_text("untold");
+	CHECK_INT(send_cut(request_bytes, sizeof(struct fuse_out_header) + sizeof(struct fuse_entry_out) - 1), -EINVAL);
+	CHECK(access(host("rw/untold"), F_OK));
 	begin(4711, rw);
 	CHECK_INT(send_it(), -ENOSYS);
 	begin(FUSE_IOCTL, rw);
@@ -1177,6 +1221,8 @@ int main(int argc, char **argv)
 		if (argc > 1) {
 			snprintf(path, sizeof(path), "%s/%s", argv[1], tests[i].name);
 			corpus = fopen(path, "w");
+			memset(&ids, 0, sizeof(ids));
+			recorded = 0;
 		}
 		test_run(tests[i].name, tests[i].test);
 		if (corpus)
