@@ -448,14 +448,16 @@ static bool mount_all(struct containers *all)
 	struct steps steps = {0};
 	const struct step *failed;
 	char text[PROCESS_TEXT_BYTES];
-	int err;
+	int err = 0;
 
 	rootfs_pod_steps(&steps, all->pod, all->wire);
-	err = steps_run(steps.at, steps.count, &failed);
-	if (err) {
-		step_print(failed, text, sizeof(text));
-		fail(all, "%s: %s", text, strerror(-err));
+	for (size_t i = 0; i < steps.count && !err; i++) {
+		step_print(&steps.at[i], text, sizeof(text));
+		log_debug("%s", text);
+		err = steps_run(&steps.at[i], 1, &failed);
 	}
+	if (err)
+		fail(all, "%s: %s", text, strerror(-err));
 	steps_free(&steps);
 	return !err;
 }

@@ -87,6 +87,16 @@ static void open_standard_streams(void)
 		close(null);
 }
 
+/* The kernel lets through ten messages in five seconds unless told otherwise. */
+static void show_all_messages(void)
+{
+	static const struct step step = {STEP_WRITE, .target = "/proc/sys/kernel/printk_devkmsg", .data = "on"};
+	const struct step *failed;
+
+	log_verbose = true;
+	steps_run(&step, 1, &failed);
+}
+
 static void read_command_line(void)
 {
 	char *text, *at, *word;
@@ -98,7 +108,7 @@ static void read_command_line(void)
 		if (!strcmp(word, "podvm.trace"))
 			milestone_enable();
 		if (!strcmp(word, "podvm.debug"))
-			log_verbose = true;
+			show_all_messages();
 	}
 	free(text);
 }

@@ -21,6 +21,7 @@ void milestone_enable(void)
 
 void milestone(enum abi_trace reached)
 {
+	log_debug("milestone %d", reached);
 	if (is_enabled)
 		outb((unsigned char)reached, ABI_TRACE_PORT);
 }
