@@ -41,26 +41,37 @@ struct fs {
 	struct virtq_chain chain; /* large, and only one is looked at at a time */
 };
 
+/* Serves the chain last popped; false when it was none of the protocol's. */
+static bool chain_serve(struct fs *fs, unsigned queue)
+{
+	struct virtq_chain *chain = &fs->chain;
+	ssize_t written =
+		fuse_handle(fs->fuse, chain->iov, chain->out_count, chain->iov + chain->out_count, chain->in_count);
+
+	virtq_push(&fs->dev.queues[queue], chain->head, written < 0 ? 0 : (uint32_t)written);
+	if (written < 0)
+		virtio_broken(&fs->dev, "a request without header or without room for a reply");
+	return written >= 0;
+}
+
 static void fs_kick(struct virtio_dev *dev, unsigned queue)
 {
 	struct fs *fs = CONTAINER_OF(dev, struct fs, dev);
-	struct virtq_chain *chain = &fs->chain;
 	unsigned budget = dev->queues[queue].num;
-	ssize_t written;
 
-	while (budget && virtio_pop(dev, queue, chain)) {
-		budget--;
-		written = fuse_handle(fs->fuse, chain->iov, chain->out_count, chain->iov + chain->out_count,
-				      chain->in_count);
-		virtq_push(&dev->queues[queue], chain->head, written < 0 ? 0 : (uint32_t)written);
-		if (written < 0) {
-			virtio_broken(dev, "a request without header or without room for a reply");
-			return;
+	do {
+		while (budget && virtio_pop(dev, queue, &fs->chain)) {
+			budget--;
+			if (!chain_serve(fs, queue))
+				return;
 		}
-	}
+		if (!budget) {
+			virtio_kick_again(dev, queue);
+			break;
+		}
+		/* Asking for the next kick also says how far we came (2.7.10); without it none would follow. */
+	} while (virtq_kick_enable(&dev->queues[queue]));
 	virtio_interrupt(dev, queue);
-	if (!budget)
-		virtio_kick_again(dev, queue);
 }
 
 static void fs_reset(struct virtio_dev *dev)
