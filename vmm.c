@@ -14,6 +14,7 @@
 #include "devices/serial.h"
 #include "devices/vsock.h"
 #include "init/init.h"
+#include "lib/glib/glib.h"
 #include "lib/log.h"
 #include "lib/util.h"
 #include "pod/abi.h"
@@ -199,6 +200,15 @@ static void port_publish(struct vmm *vmm, const struct spec_port *port)
 /* A locally administered address; the pod's network is its own, so all pods may have the same. */
 static const uint8_t guest_mac[6] = {0x52, 0x54, 0x00, 0x70, 0x6f, 0x64};
 
+/* What libslirp complains of is the guest's doing. */
+static void network_log(const char *level, const char *message)
+{
+	static struct log_limit limit;
+
+	(void)level;
+	log_guest(&limit, "network: %s", message);
+}
+
 static void network_make(struct vmm *vmm)
 {
 	struct net_slirp_config config = {
@@ -208,6 +218,7 @@ static void network_make(struct vmm *vmm)
 		.host_loopback = false,
 	};
 
+	glib_shim_set_logger(network_log);
 	vmm->slirp = net_slirp_new(vmm->loop, vmm->net, &config);
 	if (!vmm->slirp)
 		die("the user-mode network can not be set up");
