@@ -123,7 +123,7 @@ static int list_root(struct listing *list, uint64_t offset)
 /* A name no directory may hold: from a broken or hostile file system of the host's. */
 static bool is_bad_name(const char *name)
 {
-	return strcmp(name, ".") && strcmp(name, "..") && inode_name_check(name);
+	return strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && inode_name_check(name);
 }
 
 /* Packs one buffer of the host's entries: 1 when all fitted, 0 when the reply is full. */

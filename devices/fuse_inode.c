@@ -256,7 +256,7 @@ void inode_name_set(struct fuse_inodes *inodes, struct fuse_inode *inode, struct
 
 void inode_name_gone(struct fuse_inodes *inodes, struct fuse_inode *inode, struct fuse_inode *dir, const char *name)
 {
-	if (!inode || inode->parent != dir || strcmp(inode->name, name))
+	if (!inode || inode->parent != dir || strcmp(inode->name, name) != 0)
 		return;
 	name_drop(inodes, inode);
 	/* Without a descriptor nothing keeps the inode number from being used again. */
