@@ -405,6 +405,24 @@ TEST(a_fault_behind_a_good_frame_has_a_reason)
 	end(&pod);
 }
 
+TEST(nothing_counts_behind_the_last_frame)
+{
+	struct pod pod;
+	uint8_t bytes[256];
+	size_t first, second;
+	void *failed = wire_frame_new(WIRE_FAILED, 0, "why", 3, &first);
+	void *late = wire_frame_new(WIRE_LOG, 0, "late", 4, &second);
+
+	start_sent(&pod);
+	memcpy(bytes, failed, first);
+	memcpy(bytes + first, late, second);
+	send_bytes(&pod, bytes, first + second);
+	CHECK_STR(pod.told, "failed:why ");
+	free(failed);
+	free(late);
+	end(&pod);
+}
+
 TEST(exited_twice_is_a_fault)
 {
 	struct pod pod;
@@ -463,6 +481,7 @@ int main(void)
 	RUN(text_is_tamed);
 	RUN(faults_end_it);
 	RUN(a_fault_behind_a_good_frame_has_a_reason);
+	RUN(nothing_counts_behind_the_last_frame);
 	RUN(exited_twice_is_a_fault);
 	RUN(containers_before_the_pod_are_a_fault);
 	RUN(reset_is_a_loss);

@@ -274,7 +274,7 @@ TEST(streams_take_turns)
 {
 	enum { BYTES = 100000 };
 	uint8_t *got = xmalloc(MAX_BYTES), *data = xmalloc(BYTES);
-	size_t count = 0, ones = 0, first_half_twos = 0;
+	size_t count = 0, ones = 0, early_twos = 0;
 	struct pod pod;
 	int out[2];
 
@@ -295,14 +295,65 @@ TEST(streams_take_turns)
 	CHECK_INT(count, 2 * BYTES);
 	for (size_t i = 0; i < count; i++) {
 		ones += got[i] == 1;
-		first_half_twos += i < BYTES && got[i] == 2;
+		early_twos += i < BYTES && got[i] == 2;
 	}
 	CHECK_INT(ones, BYTES);
-	CHECK(first_half_twos > BYTES / 3);
+	CHECK(early_twos > BYTES / 3 && early_twos < BYTES * 2 / 3);
 	end(&pod);
 	pipe_close(out);
 	free(got);
 	free(data);
+}
+
+TEST(no_byte_overtakes)
+{
+	uint8_t data[10000], got[16384];
+	size_t count;
+	struct pod pod;
+	int out[2];
+
+	pipe_new(out);
+	fcntl(out[1], F_SETPIPE_SZ, 4096);
+	start(&pod, -1, out[1], -1);
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
+	memset(data, 'a', sizeof(data));
+	stream_send(&pod, 1, data, sizeof(data));
+	count = take(out[0], got, sizeof(got)); /* room again, of which the loop does not know yet */
+	stream_send(&pod, 1, "z", 1);
+	for (unsigned i = 0; i < 10; i++) {
+		turn(&pod);
+		count += take(out[0], got + count, sizeof(got) - count);
+	}
+	CHECK_INT(count, sizeof(data) + 1);
+	CHECK_INT(got[sizeof(data)], 'z');
+	end(&pod);
+	pipe_close(out);
+}
+
+TEST(a_stream_goes_when_its_turn_would_come)
+{
+	uint8_t data[10000] = {0}, got[16384];
+	struct pod pod;
+	int out[2];
+
+	pipe_new(out);
+	fcntl(out[1], F_SETPIPE_SZ, 4096);
+	start(&pod, -1, out[1], -1);
+	CHECK(stream_open(&pod, 1, 1, WIRE_STDOUT));
+	CHECK(stream_open(&pod, 2, 2, WIRE_STDOUT));
+	for (unsigned round = 0; round < 2; round++) {
+		stream_send(&pod, 2, data, sizeof(data));
+		for (unsigned i = 0; i < 4; i++) {
+			turn(&pod);
+			take(out[0], got, sizeof(got));
+		}
+		if (round == 0)
+			stream_close(&pod, 1); /* it had nothing to write and was next */
+	}
+	stream_close(&pod, 2);
+	CHECK_INT(pod.drained, 1);
+	end(&pod);
+	pipe_close(out);
 }
 
 TEST(regular_files)
@@ -380,6 +431,7 @@ TEST(reader_gone_while_bytes_wait)
 		stream_send(&pod, i, data, 65536);
 	}
 	stream_close(&pod, 1);
+	CHECK(guest_expect(&pod.guest, OP(RST), 1, ABI_PORT_STREAM));
 	stream_end(&pod, 2);
 	turn(&pod);
 	CHECK_INT(pod.lost[1], 0);
@@ -388,6 +440,12 @@ TEST(reader_gone_while_bytes_wait)
 	CHECK_INT(pod.lost[1], 1);
 	CHECK_INT(pod.err[1], EPIPE);
 	CHECK_INT(pod.drained, 0);
+	/* What waited counts as consumed, lest the guest waits for ever. */
+	while (guest_take(&pod.guest))
+		;
+	guest_send(&pod.guest, OP(CREDIT_REQUEST), 3, ABI_PORT_STREAM, 0, NULL, 0);
+	CHECK(guest_expect(&pod.guest, OP(CREDIT_UPDATE), 3, ABI_PORT_STREAM));
+	CHECK_INT(pod.guest.hdr.fwd_cnt, sizeof(struct wire_stream_hello) + 65536);
 	stream_close(&pod, 3);
 	CHECK_INT(pod.drained, 1);
 	end(&pod);
@@ -640,6 +698,8 @@ int main(void)
 	RUN(slow_socket);
 	RUN(credit_only_for_written_bytes);
 	RUN(streams_take_turns);
+	RUN(no_byte_overtakes);
+	RUN(a_stream_goes_when_its_turn_would_come);
 	RUN(regular_files);
 	RUN(reader_gone);
 	RUN(reader_gone_while_bytes_wait);

@@ -6,6 +6,7 @@
 #include "tests/unit/test.h"
 
 #include <errno.h>
+#include <linux/virtio_ring.h>
 #include <stdlib.h>
 
 enum { PORT = 7, GUEST_PORT = 5000 };
@@ -379,6 +380,8 @@ TEST(guest_credit_is_kept)
 	guest_send(guest, OP(CREDIT_UPDATE), GUEST_PORT, PORT, 0, NULL, 0);
 	guest_pump(guest, false);
 	CHECK_INT(guest->stream_bytes, 10000);
+	CHECK_INT(vsock_send(host.peers[0].conn, "more", 4), 4);
+	guest_pump(guest, false);
 	CHECK_INT(guest->ops[OP(CREDIT_REQUEST)], 1);
 	/* more was consumed than was sent: nonsense, not believed */
 	guest->fwd_cnt = 10001;
@@ -389,14 +392,17 @@ TEST(guest_credit_is_kept)
 	guest_send(guest, OP(CREDIT_UPDATE), GUEST_PORT, PORT, 0, NULL, 0);
 	guest_pump(guest, false);
 	CHECK_INT(guest->stream_bytes, 14000);
-	/* a stale one takes nothing back */
+	/* a stale one takes nothing back, though its buffer counts */
 	guest->fwd_cnt = 100;
+	guest->buf_alloc = 24000;
 	guest_send(guest, OP(CREDIT_UPDATE), GUEST_PORT, PORT, 0, NULL, 0);
+	guest_pump(guest, false);
+	CHECK_INT(guest->stream_bytes, 28000);
 	guest->fwd_cnt = 14000;
 	guest->buf_alloc = 1 << 20;
 	guest_send(guest, OP(CREDIT_UPDATE), GUEST_PORT, PORT, 0, NULL, 0);
 	guest_pump(guest, false);
-	if (CHECK_INT(guest->stream_bytes, 100000))
+	if (CHECK_INT(guest->stream_bytes, 100004))
 		CHECK_MEM(guest->stream, data, 100000);
 	CHECK_INT(vsock_send_pending(host.peers[0].conn), 0);
 	free(data);
@@ -743,6 +749,23 @@ TEST(answers_to_nobody_are_bounded)
 	end(&host);
 }
 
+/* Without EVENT_IDX the used ring's flags say whether we want to be kicked. */
+TEST(kicks_for_buffers_are_wanted_only_while_something_waits)
+{
+	struct host host;
+	struct guest *guest = start(&host, false);
+	const uint16_t *used_flags = rig_at(&guest->rig, guest->rig.rings[0].used_gpa);
+
+	rig_turn(&guest->rig);
+	CHECK_INT(*used_flags, VRING_USED_F_NO_NOTIFY);
+	guest_send(guest, OP(REQUEST), GUEST_PORT, PORT, 0, NULL, 0);
+	CHECK_INT(*used_flags, 0);
+	guest_post(guest, 1);
+	CHECK(guest_expect(guest, OP(RESPONSE), GUEST_PORT, PORT));
+	CHECK_INT(*used_flags, VRING_USED_F_NO_NOTIFY);
+	end(&host);
+}
+
 TEST(the_table_is_bounded)
 {
 	struct host host;
@@ -883,6 +906,7 @@ int main(void)
 	RUN(closing_another_inside_a_callback);
 	RUN(control_packets_wait_for_buffers);
 	RUN(answers_to_nobody_are_bounded);
+	RUN(kicks_for_buffers_are_wanted_only_while_something_waits);
 	RUN(the_table_is_bounded);
 	RUN(reset_closes_all_on_the_loop);
 	RUN(broken_ring_closes_all);
