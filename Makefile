@@ -5,6 +5,7 @@
 #	make run	run pod.json.example and fetch a reply through its published port
 #	make check	all tests; ends with "N passed, N failed, N skipped"
 #	make lint	include rule, headers alone, cppcheck, clang-tidy, shellcheck
+#	make bench	sizes, start time line, memory; in the bed by its deterministic clock
 #	make fuzz T=60	every fuzz target for T seconds
 #	make clean	removes build/ (caches under ~/.cache/podvm stay)
 #
@@ -31,7 +32,7 @@ LDFLAGS := -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack 
 LDLIBS := $(D)/lib/libslirp.a $(D)/lib/libcjson.a
 SPECS = -specs=$(D)/musl.specs
 
-.PHONY: all run check lint fuzz unit clean example coverage
+.PHONY: all run check lint fuzz unit clean example bench
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -143,6 +144,16 @@ $(B)/guest/%: tests/guest/%.c $(D)/versions.h
 
 check: $(UNIT_TESTS) $(FUZZ_REPLAYS) example $(GUEST_BINS) | $(B)/.setup-build $(B)/.setup-test
 	$(Q)tests/run-check $(B)
+
+# ---- measuring ----
+
+$(B)/bench/first_byte: tests/bench/first_byte.c $(D)/versions.h
+	$(call say,BENCH,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(SPECS) $(CPPFLAGS) -std=gnu11 -O2 -static $(WARNINGS) -o $@ $<
+
+bench: example $(B)/bench/first_byte | $(B)/.setup-test
+	$(Q)BED_OPTIONS=--clock scripts/on-kvm $(B)/podvm tests/bench/run $(B)
 
 # ---- fuzzing, by hand ----
 

@@ -104,6 +104,9 @@ int boot_elf_load(const struct boot_image *image, const struct mem *mem, uint16_
 		if (add_overflows(eh.e_phoff, i * sizeof(ph)) ||
 		    !boot_image_read(image, eh.e_phoff + i * sizeof(ph), &ph, sizeof(ph)))
 			return -ENOEXEC;
+		*why = "it is an ordinary program, not a kernel";
+		if (ph.p_type == PT_INTERP || ph.p_type == PT_DYNAMIC || ph.p_type == PT_TLS)
+			return -ENOEXEC;
 		if (ph.p_type != PT_LOAD)
 			continue;
 		err = elf_segment_load(image, mem, &ph, end_gpa);

@@ -102,7 +102,7 @@ test_kernel_is_none() {
 	run 125 "$PODVM" --kernel no-such p.json
 	one_line no-such 'No such file'
 	run 125 "$PODVM" --kernel /bin/busybox p.json
-	one_line busybox
+	one_line busybox 'not a kernel'
 	head -c 100000 "$BUILD/vmlinux" >cut
 	run 125 "$PODVM" --kernel cut p.json
 	one_line cut 'outside the file'
@@ -134,13 +134,13 @@ test_stdout_full() {
 test_full_disk_under_a_volume() {
 	mkdir small
 	mount -t tmpfs -o size=1m none small || skip "no right to mount"
-	sh_pod p 'head -c 4000000 /dev/zero >/v/big' '"volumes": [{ "volume": "v", "path": "/v" }]' \
+	sh_pod p 'dd if=/dev/zero of=/v/big bs=64k count=64' '"volumes": [{ "volume": "v", "path": "/v" }]' \
 		'"volumes": [{ "name": "v", "source": "./small", "format": "vfs" }]'
 	local code=0
 	timeout 60 "$PODVM" p.json >out 2>err || code=$?
 	umount small
 	equal $code 1
-	grep -q 'No space left' err
+	grep -q 'No space left' err || fail "$(cat err)"
 }
 
 test_reader_goes_away() {

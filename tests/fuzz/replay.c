@@ -59,8 +59,13 @@ static void replay(const char *path)
 	closedir(dir);
 }
 
+/* A target may have a set-up of its own; libFuzzer calls it when it is there, and so do we. */
+__attribute__((weak)) int LLVMFuzzerInitialize(int *argc, char ***argv);
+
 int main(int argc, char **argv)
 {
+	if (LLVMFuzzerInitialize)
+		LLVMFuzzerInitialize(&argc, &argv);
 	for (int i = 1; i < argc; i++)
 		replay(argv[i]);
 	printf("ok 1 - %u inputs replayed\n1..1\n", inputs);
