@@ -42,7 +42,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUEUE_RX, QUEUE_TX, QUEUE_EVENT, QUEUE_COUNT };
+enum { QUEUE_COUNT = VSOCK_QUEUE_EVENT + 1 };
 
 enum {
 	HEADER_BYTES = sizeof(struct virtio_vsock_hdr),
@@ -266,7 +266,7 @@ static void credit_ask(struct vsock_conn *conn)
 static void schedule(struct vsock *vsock)
 {
 	if (virtio_running(&vsock->dev))
-		virtio_kick_again(&vsock->dev, QUEUE_RX);
+		virtio_kick_again(&vsock->dev, VSOCK_QUEUE_RX);
 }
 
 /* Puts the connection at the end of the line if it has something to say. */
@@ -590,11 +590,11 @@ static void packet_take(struct vsock *vsock, struct virtq_chain *chain)
 
 static void receive(struct vsock *vsock)
 {
-	struct virtq *vq = &vsock->dev.queues[QUEUE_TX];
+	struct virtq *vq = &vsock->dev.queues[VSOCK_QUEUE_TX];
 	unsigned budget = vq->num;
 
 	do {
-		while (budget && virtio_pop(&vsock->dev, QUEUE_TX, &vsock->chain)) {
+		while (budget && virtio_pop(&vsock->dev, VSOCK_QUEUE_TX, &vsock->chain)) {
 			uint16_t head = vsock->chain.head;
 
 			budget--;
@@ -602,11 +602,11 @@ static void receive(struct vsock *vsock)
 			virtq_push(vq, head, 0);
 		}
 		if (!budget) {
-			virtio_kick_again(&vsock->dev, QUEUE_TX);
+			virtio_kick_again(&vsock->dev, VSOCK_QUEUE_TX);
 			break;
 		}
 	} while (virtq_kick_enable(vq));
-	virtio_interrupt(&vsock->dev, QUEUE_TX);
+	virtio_interrupt(&vsock->dev, VSOCK_QUEUE_TX);
 }
 
 /* To the guest */
@@ -710,7 +710,7 @@ static void conn_sent(struct vsock_conn *conn, uint16_t op)
 /* One packet into one chain of the RX queue; there is one to be sent. */
 static void send_one(struct vsock *vsock)
 {
-	struct virtq *vq = &vsock->dev.queues[QUEUE_RX];
+	struct virtq *vq = &vsock->dev.queues[VSOCK_QUEUE_RX];
 	struct virtq_chain *chain = &vsock->chain;
 	struct vsock_conn *conn = vsock->waiting_first;
 	uint16_t op;
@@ -743,15 +743,15 @@ static bool anything_to_send(struct vsock *vsock)
 
 static void flush(struct vsock *vsock)
 {
-	struct virtq *vq = &vsock->dev.queues[QUEUE_RX];
+	struct virtq *vq = &vsock->dev.queues[VSOCK_QUEUE_RX];
 	unsigned budget = vq->num;
 
 	while (virtio_running(&vsock->dev) && anything_to_send(vsock)) {
 		if (!budget--) {
-			virtio_kick_again(&vsock->dev, QUEUE_RX);
+			virtio_kick_again(&vsock->dev, VSOCK_QUEUE_RX);
 			break;
 		}
-		if (virtio_pop(&vsock->dev, QUEUE_RX, &vsock->chain))
+		if (virtio_pop(&vsock->dev, VSOCK_QUEUE_RX, &vsock->chain))
 			send_one(vsock);
 		else if (!virtq_kick_enable(vq))
 			break; /* the driver kicks when it gives new buffers */
@@ -759,16 +759,16 @@ static void flush(struct vsock *vsock)
 	/* While nothing waits, new buffers are no news. */
 	if (!anything_to_send(vsock))
 		virtq_kick_disable(vq);
-	virtio_interrupt(&vsock->dev, QUEUE_RX);
+	virtio_interrupt(&vsock->dev, VSOCK_QUEUE_RX);
 }
 
 static void vsock_kick(struct virtio_dev *dev, unsigned queue)
 {
 	struct vsock *vsock = CONTAINER_OF(dev, struct vsock, dev);
 
-	if (queue == QUEUE_EVENT) /* buffers for events we do not have */
+	if (queue == VSOCK_QUEUE_EVENT) /* buffers for events we do not have */
 		return;
-	if (queue == QUEUE_TX)
+	if (queue == VSOCK_QUEUE_TX)
 		receive(vsock);
 	flush(vsock);
 	if (!virtio_running(dev)) /* broken: nothing will ever come or go again */
@@ -777,7 +777,7 @@ static void vsock_kick(struct virtio_dev *dev, unsigned queue)
 
 static void vsock_start(struct virtio_dev *dev)
 {
-	virtio_kick_again(dev, QUEUE_RX); /* for vsock_connect() before */
+	virtio_kick_again(dev, VSOCK_QUEUE_RX); /* for vsock_connect() before */
 }
 
 static void vsock_reset(struct virtio_dev *dev)

@@ -608,12 +608,16 @@ struct stdio *stdio_new(struct vsock *vsock, struct loop *loop, const int fds[3]
 
 void stdio_free(struct stdio *stdio)
 {
+	struct stream *stream, *next;
+
 	if (!stdio)
 		return;
-	while (stdio->streams) {
-		if (stdio->streams->conn)
-			vsock_close(stdio->streams->conn);
-		stream_free(stdio->streams);
+	for (stream = stdio->streams; stream; stream = next) {
+		next = stream->next;
+		if (stream->conn)
+			vsock_close(stream->conn);
+		fifo_free(&stream->fifo);
+		free(stream);
 	}
 	loop_timer_cancel(stdio->loop, &stdio->source.retry);
 	fd_release(stdio->loop, stdio->source.fd);
