@@ -108,7 +108,7 @@ static int unknown_command(const char *word)
 	const char *names[16] = {NULL}, *near;
 	unsigned count = 0;
 
-	for (; cli_commands[count] && count < ARRAY_SIZE(names) - 1; count++)
+	for (; count < ARRAY_SIZE(names) - 1 && cli_commands[count]; count++)
 		names[count] = cli_commands[count]->name;
 	near = cli_nearest(word, names);
 	if (near)

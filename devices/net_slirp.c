@@ -398,7 +398,7 @@ static void tune_listener(int fd, bool udp)
 
 static int local_port(int fd)
 {
-	struct sockaddr_in addr;
+	struct sockaddr_in addr = {.sin_family = AF_UNSPEC};
 	socklen_t bytes = sizeof(addr);
 
 	if (getsockname(fd, (struct sockaddr *)&addr, &bytes) || addr.sin_family != AF_INET)

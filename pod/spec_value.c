@@ -335,7 +335,7 @@ void value_signal(struct walk *walk, const struct key *key, const cJSON *item, v
 	if (cJSON_IsString(item)) {
 		const char *text = item->valuestring + (strncasecmp(item->valuestring, "SIG", 3) ? 0 : 3);
 
-		for (i = 0; text[i] && i < sizeof(name) - 1; i++)
+		for (i = 0; i < sizeof(name) - 1 && text[i]; i++)
 			name[i] = (char)(text[i] >= 'a' && text[i] <= 'z' ? text[i] - 32 : text[i]);
 		name[text[i] ? 0 : i] = '\0';
 	}

@@ -244,7 +244,7 @@ static const char *nearest_key(const struct shape *shape, const char *name)
 		}
 	}
 	for (size_t i = 0; i < shape->key_count && !nearest && length >= 3; i++)
-		if (!strncasecmp(shape->keys[i].name, name, length))
+		if (shape->keys[i].name && !strncasecmp(shape->keys[i].name, name, length))
 			nearest = shape->keys[i].name;
 	return nearest;
 }
