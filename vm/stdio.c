@@ -31,6 +31,7 @@
 #include "pod/abi.h"
 #include "pod/wire.h"
 #include "vm/fifo.h"
+#include "vm/trace.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -187,8 +188,10 @@ static ssize_t sink_write(const struct sink *sink, const uint8_t *bytes, size_t 
 		written = send(sink->fd, bytes, count, MSG_DONTWAIT | MSG_NOSIGNAL);
 	else
 		written = write(sink->fd, bytes, count);
-	if (written > 0)
+	if (written > 0) {
+		trace_mark("first output");
 		return written;
+	}
 	if (written == 0) /* not a thing descriptors do; going on would never end */
 		return -EIO;
 	return errno == EINTR ? -EAGAIN : -errno;
