@@ -391,7 +391,7 @@ void kvm_free(struct kvm *kvm)
  * The check: a guest of one page that counts down. Hardware does hundreds of millions of instructions a second,
  * also nested; a KVM that interprets them does a few million.
  */
-enum { CHECK_RATE_MIN = 20 * 1000 * 1000, CHECK_PAGE_BYTES = 4096 };
+enum { CHECK_RATE_MIN = 20 * 1000 * 1000, CHECK_TRIES = 3, CHECK_PAGE_BYTES = 4096 };
 
 /* Runs the loop on a fresh machine; nanoseconds in *took_ns. 0 or -errno. */
 static int check_run(int kvm_fd, void *page, uint64_t *took_ns)
@@ -432,12 +432,30 @@ done:
 	return err;
 }
 
+/* The best of a few tries: a busy machine may interrupt one, and being slow once proves nothing. */
+static int check_rate(int kvm_fd, uint64_t *instructions_per_s)
+{
+	uint64_t instructions, took_ns = 0, rate;
+	void *page = mmap(NULL, CHECK_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int err = 0;
+
+	if (page == MAP_FAILED)
+		return -errno;
+	kvm_arch_check_code(page, CHECK_PAGE_BYTES, &instructions);
+	for (unsigned i = 0; i < CHECK_TRIES && !err && *instructions_per_s < CHECK_RATE_MIN; i++) {
+		err = check_run(kvm_fd, page, &took_ns);
+		rate = instructions * UINT64_C(1000000000) / MAX(took_ns, UINT64_C(1));
+		if (!err)
+			*instructions_per_s = MAX(*instructions_per_s, rate);
+	}
+	munmap(page, CHECK_PAGE_BYTES);
+	return err;
+}
+
 struct kvm_report kvm_check(void)
 {
 	struct kvm_report report = {.health = KVM_OK};
 	int kvm_fd = kvm_open();
-	uint64_t instructions, took_ns = 0;
-	void *page;
 
 	if (kvm_fd < 0) {
 		report.err = -kvm_fd;
@@ -446,21 +464,11 @@ struct kvm_report kvm_check(void)
 									: KVM_BROKEN;
 		return report;
 	}
-	page = mmap(NULL, CHECK_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (page == MAP_FAILED) {
-		report.err = ENOMEM;
-	} else {
-		kvm_arch_check_code(page, CHECK_PAGE_BYTES, &instructions);
-		report.err = -check_run(kvm_fd, page, &took_ns);
-		munmap(page, CHECK_PAGE_BYTES);
-	}
+	report.err = -check_rate(kvm_fd, &report.instructions_per_s);
 	close(kvm_fd);
-	if (report.err) {
+	if (report.err)
 		report.health = KVM_BROKEN;
-		return report;
-	}
-	report.instructions_per_s = instructions * UINT64_C(1000000000) / MAX(took_ns, UINT64_C(1));
-	if (report.instructions_per_s < CHECK_RATE_MIN)
+	else if (report.instructions_per_s < CHECK_RATE_MIN)
 		report.health = KVM_EMULATED;
 	return report;
 }

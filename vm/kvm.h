@@ -77,7 +77,7 @@ struct kvm_report {
 	uint64_t instructions_per_s; /* measured in a tiny guest; 0 when not measured */
 };
 
-/* Runs a small loop in a tiny guest and times it. Takes under 0.2 s even where KVM only emulates. */
+/* Runs a small loop in a tiny guest and times it. Takes under a second even where KVM only emulates. */
 struct kvm_report kvm_check(void);
 
 #endif

@@ -226,10 +226,10 @@ int kvm_arch_vcpu_init(int kvm_fd, int vcpu_fd, unsigned index, unsigned count, 
 	return err ? err : regs_set(vcpu_fd, entry);
 }
 
-/* 16-bit code at 0: mov ecx, 100000; 1: dec ecx; jnz 1b; hlt */
+/* 16-bit code at 0: mov ecx, 50000; 1: dec ecx; jnz 1b; hlt */
 size_t kvm_arch_check_code(uint8_t *code, size_t bytes, uint64_t *instructions)
 {
-	enum { rounds = 100000 };
+	enum { rounds = 50000 };
 	static const uint8_t text[] = {0x66, 0xb9, rounds & 0xff, rounds >> 8 & 0xff, rounds >> 16 & 0xff, 0,
 				       0x66, 0x49, 0x75, 0xfc, 0xf4};
 
