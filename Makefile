@@ -4,6 +4,7 @@
 #	make		build/podvm, kernel inside
 #	make run	run pod.json.example and fetch a reply through its published port
 #	make check	all tests; ends with "N passed, N failed, N skipped"
+#	make check-intel	a pod on kvm-intel, emulated by Bochs (some minutes)
 #	make lint	include rule, headers alone, cppcheck, clang-tidy, shellcheck
 #	make bench	sizes, start time line, memory; in the bed by its deterministic clock
 #	make fuzz T=60	every fuzz target for T seconds
@@ -32,7 +33,7 @@ LDFLAGS := -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack 
 LDLIBS := $(D)/lib/libslirp.a $(D)/lib/libcjson.a
 SPECS = -specs=$(D)/musl.specs
 
-.PHONY: all run check lint fuzz unit clean example bench
+.PHONY: all run check check-intel lint fuzz unit clean example bench
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -144,6 +145,12 @@ $(B)/guest/%: tests/guest/%.c $(D)/versions.h
 
 check: $(UNIT_TESTS) $(FUZZ_REPLAYS) example $(GUEST_BINS) | $(B)/.setup-build $(B)/.setup-test
 	$(Q)tests/run-check $(B)
+
+# By hand, some minutes: a pod on Intel's VMX and EPT, in Bochs.
+check-intel: example
+	$(Q)scripts/setup bed-intel
+	$(Q)scripts/bed --intel --with $(B)/example/root -- $(B)/podvm tests/smoke.json | tee $(B)/intel.out
+	$(Q)grep -q '^smoke: .* on GenuineIntel' $(B)/intel.out
 
 # ---- measuring ----
 
