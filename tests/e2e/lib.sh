@@ -51,11 +51,10 @@ equal() {
 
 # wait_for SECONDS COMMAND...: until it succeeds.
 wait_for() {
-	local tries=$(($1 * 10))
+	local end=$((SECONDS + $1))
 	shift
 	while ! "$@" >/dev/null 2>&1; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || fail "never came true: $*"
+		[ $SECONDS -lt $end ] || fail "never came true: $*; stderr: $(tail -5 err 2>/dev/null)"
 		sleep 0.1
 	done
 }

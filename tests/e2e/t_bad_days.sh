@@ -87,7 +87,7 @@ test_memory_too_small() {
 test_port_taken() {
 	python3 -m http.server -b 127.0.0.1 18099 >/dev/null 2>&1 &
 	local server=$!
-	wait_for 20 busybox wget -q -O /dev/null http://127.0.0.1:18099/
+	wait_for 20 curl -sf -m 5 -o /dev/null http://127.0.0.1:18099/
 	sh_pod p 'true' '' '"portmappings": [{ "containerPort": "80", "hostPort": "18099" }]'
 	run 125 "$PODVM" p.json
 	kill $server

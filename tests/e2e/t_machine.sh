@@ -139,7 +139,7 @@ test_outbound_tcp() {
 	python3 -m http.server -d www -b 192.0.2.1 8765 >/dev/null 2>&1 &
 	local server=$!
 	sh_pod p 'wget -q -O - http://192.0.2.1:8765/page'
-	wait_for 20 busybox wget -q -O /dev/null http://192.0.2.1:8765/page
+	wait_for 20 curl -sf -m 5 -o /dev/null http://192.0.2.1:8765/page
 	run 0 "$PODVM" p.json
 	kill $server
 	equal "$(cat out)" from-outside
@@ -152,7 +152,7 @@ test_outbound_tcp_bulk() {
 	python3 -m http.server -d www -b 192.0.2.1 8766 >/dev/null 2>&1 &
 	local server=$!
 	sh_pod p 'wget -q -O - http://192.0.2.1:8766/big | sha256sum'
-	wait_for 20 busybox wget -q -O /dev/null http://192.0.2.1:8766/
+	wait_for 20 curl -sf -m 5 -o /dev/null http://192.0.2.1:8766/
 	run 0 "$PODVM" p.json
 	kill $server
 	equal "$(cut -d' ' -f1 out)" "$(sha256sum www/big | cut -d' ' -f1)"
@@ -217,7 +217,7 @@ test_host_loopback_is_closed() {
 	echo secret >www/page
 	python3 -m http.server -d www -b 127.0.0.1 8767 >/dev/null 2>&1 &
 	local server=$! code=0
-	wait_for 20 busybox wget -q -O /dev/null http://127.0.0.1:8767/page
+	wait_for 20 curl -sf -m 5 -o /dev/null http://127.0.0.1:8767/page
 	sh_pod p 'wget -T 5 -q -O - http://10.0.2.2:8767/page'
 	timeout 60 "$PODVM" p.json >out 2>err || code=$?
 	kill $server
@@ -230,7 +230,7 @@ test_published_port() {
 		'"portmappings": [{ "containerPort": "80", "hostPort": "18080", "protocol": "tcp" }]'
 	"$PODVM" p.json >out 2>err &
 	local pid=$!
-	wait_for 60 sh -c 'busybox wget -q -T 2 -O - http://127.0.0.1:18080/page | grep -q published'
+	wait_for 60 sh -c 'curl -sf -m 3 http://127.0.0.1:18080/page | grep -q published'
 	kill $pid
 	wait $pid || true
 }
@@ -242,7 +242,7 @@ test_published_port_ephemeral() {
 	local pid=$! where
 	wait_for 60 grep -q 'published at' err
 	where=$(sed -n 's/.*published at //p' err)
-	wait_for 60 sh -c "busybox wget -q -T 2 -O - http://$where/page | grep -q published"
+	wait_for 60 sh -c "curl -sf -m 3 http://$where/page | grep -q published"
 	kill $pid
 	wait $pid || true
 }
