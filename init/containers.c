@@ -401,8 +401,6 @@ void containers_reaped(struct containers *all, pid_t pid, int wait_status)
 	}
 	if (failed)
 		agent_log(all->agent, "%s", container->failure.text);
-	if (exited.oom_killed)
-		agent_log(all->agent, "container %s was killed: the pod is out of memory", container->spec->name);
 	supervise_exited(all->supervise, container->index, &exited, failed, clock_mono_ns());
 	set_timer(all);
 }

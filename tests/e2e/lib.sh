@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# Helpers of the end-to-end tests. A test runs under set -eu in an empty directory; PODVM, ROOT and GUEST are set.
+# Helpers of the end-to-end tests. A test runs under set -eu in an empty directory; PODVM and ROOT are set.
 # Any failing command fails it; skip REASON skips it.
 
 skip() {

@@ -248,7 +248,7 @@ test_published_port_ephemeral() {
 }
 
 test_published_udp_port() {
-	sh_pod p 'echo up; nc -u -l -p 53 -e cat' '' \
+	sh_pod p 'exec udp_echo 53' '' \
 		'"portmappings": [{ "containerPort": "53", "hostPort": "18053", "protocol": "udp" }]'
 	"$PODVM" p.json >out 2>err &
 	local pid=$!
