@@ -120,7 +120,8 @@ static int add_stream(struct container *container, unsigned slot, enum wire_stre
 		close(local);
 		return socket;
 	}
-	container->streams[slot] = stream_new(all->events, socket, local, container->index, kind, on_finished, container);
+	container->streams[slot] = stream_new(all->events, socket, local, container->index, kind, on_finished,
+					      container);
 	container->streams_open += kind != WIRE_STDIN;
 	return 0;
 }
@@ -306,7 +307,8 @@ static int start(void *ctx, unsigned index)
 	container->failure.kind = 0;
 	container->main_status = -1;
 	container->oom_kills = oom_kills(container);
-	container->report = (struct events_watch){.fd = container->process.report_fd, .fn = on_report, .ctx = container};
+	container->report = (struct events_watch){
+		.fd = container->process.report_fd, .fn = on_report, .ctx = container};
 	events_want(all->events, &container->report, EPOLLIN);
 	return 0;
 }
@@ -425,7 +427,8 @@ struct containers *containers_new(struct events *events, struct agent *agent, co
 	enum spec_restart policies[SPEC_CONTAINERS_MAX];
 	int stop_signals[SPEC_CONTAINERS_MAX];
 
-	*all = (struct containers){.events = events, .agent = agent, .pod = pod, .wire = wire, .user = user, .ctx = ctx};
+	*all = (struct containers){
+		.events = events, .agent = agent, .pod = pod, .wire = wire, .user = user, .ctx = ctx};
 	all->timer = (struct events_timer){.fn = on_timer, .ctx = all};
 	all->left = (unsigned)pod->container_count;
 	for (unsigned i = 0; i < pod->container_count; i++) {

@@ -5,7 +5,7 @@
  *
  * Theory of operation of the root. The kernel starts /init in rootfs, which can be neither unmounted nor pivoted:
  * containers, which leave their old root behind by pivot_root, could not be made from it. So the very first step is to
- * move to a tmpfs, mounted over rootfs and moved to "/". Nothing is copied: /init stays below, mapped into this process.
+ * move to a tmpfs, mounted over rootfs and moved to "/". Nothing is copied: /init stays below, mapped by this process.
  */
 #define _GNU_SOURCE
 
@@ -39,7 +39,8 @@ enum { SMALL_FILE_MAX = 8192 };
 
 static const struct step file_systems[] = {
 	{STEP_MKDIR, .target = "/root", .mode = 0755},
-	{STEP_MOUNT, .source = "root", .target = "/root", .type = "tmpfs", .flags = MS_NOSUID | MS_NODEV, .data = "mode=755"},
+	{STEP_MOUNT, .source = "root", .target = "/root", .type = "tmpfs",
+	 .flags = MS_NOSUID | MS_NODEV, .data = "mode=755"},
 	{STEP_MOVE_ROOT, .target = "/root"},
 	{STEP_MKDIR, .target = "/proc", .mode = 0555},
 	{STEP_MOUNT, .source = "proc", .target = "/proc", .type = "proc", .flags = GUARDED},

@@ -28,7 +28,7 @@ struct process_plan {
 };
 
 struct process {
-	pid_t pid;     /* the container's init: SIGKILL to it ends all of the container, others reach the main process */
+	pid_t pid;     /* the container's init: SIGKILL ends all of the container, others reach the main process */
 	int report_fd; /* struct process_report come here, non-blocking */
 };
 
@@ -46,7 +46,8 @@ struct process_report {
 };
 
 /*
- * Starts it. All signals must be blocked in the caller. 0 or -errno. The caller reaps process->pid and closes report_fd.
+ * Starts it. All signals must be blocked in the caller. 0 or -errno. The caller reaps process->pid and closes
+ * report_fd.
  */
 int process_spawn(const struct process_plan *plan, struct process *process);
 

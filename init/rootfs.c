@@ -19,8 +19,8 @@
  * can lead only to the container itself. (Setting mounts up from outside, as chroot-less tools do, resolves such links
  * in the wrong root.) At last the old root is detached, with everything mounted in it.
  *
- * Order inside: generated files first, so that a volume at /etc hides rather than receives them; then volumes; then
- * the pod's files, which may lie in a volume; then /proc, /sys, /dev over anything an image may have put there.
+ * Order inside: generated files first, so that a volume at /etc hides rather than receives them; then /proc, /dev and
+ * /sys; then volumes, which may lie below those; then the pod's files, which may lie in a volume.
  */
 #define _GNU_SOURCE
 
@@ -77,7 +77,8 @@ static void add_layers(struct steps *steps, const struct spec_container *contain
 
 	steps_add(steps, (struct step){STEP_MKDIR, .target = rw, .mode = 0700});
 	steps_add(steps, (struct step){STEP_MKDIR, .target = root, .mode = 0755});
-	steps_add(steps, (struct step){STEP_MOUNT, .source = "tmpfs", .target = rw, .type = "tmpfs", .data = "mode=700"});
+	steps_add(steps, (struct step){STEP_MOUNT, .source = "tmpfs", .target = rw, .type = "tmpfs",
+				       .data = "mode=700"});
 	/* The root's mode and owner are the upper directory's. */
 	steps_add(steps, (struct step){STEP_MKDIR, .target = steps_text(steps, "%s/upper", rw), .mode = 0755});
 	steps_add(steps, (struct step){STEP_MKDIR, .target = steps_text(steps, "%s/work", rw), .mode = 0700});
@@ -203,12 +204,12 @@ static void add_volumes(struct steps *steps, const struct rootfs *root)
 		unsigned index = mount->volume_index;
 		bool is_path = root->pod->volumes[index].kind == SPEC_VOLUME_PATH;
 		bool is_file = is_path && root->wire->volume_is_file[index / 32] & 1u << index % 32;
-		const char *source = steps_text(steps, is_path ? BASE "/fs/" ABI_SHARE_VOLUME_FMT : BASE "/private/vol%u",
-						index);
+		const char *fmt = is_path ? BASE "/fs/" ABI_SHARE_VOLUME_FMT : BASE "/private/vol%u";
 
 		steps_add(steps, (struct step){is_file ? STEP_FILE : STEP_MKDIR, .target = mount->path,
 					       .mode = is_file ? 0644 : 0755});
-		steps_add(steps, (struct step){STEP_BIND, .source = source, .target = mount->path,
+		steps_add(steps, (struct step){STEP_BIND, .target = mount->path,
+					       .source = steps_text(steps, fmt, index),
 					       .flags = MS_NODEV | (mount->read_only ? MS_RDONLY : 0)});
 	}
 }
@@ -252,10 +253,12 @@ static void add_devices(struct steps *steps, bool tty, unsigned index)
 static void add_kernel(struct steps *steps)
 {
 	static const char *const masked[] = {
-		"/proc/asound",	    "/proc/acpi",	"/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-		"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+		"/proc/asound",	       "/proc/acpi",	   "/proc/interrupts",	"/proc/kcore",	     "/proc/keys",
+		"/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
+		"/sys/firmware",
 	};
-	static const char *const read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
+	static const char *const read_only[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+						 "/proc/sysrq-trigger"};
 
 	steps_add(steps, (struct step){STEP_MKDIR, .target = "/sys", .mode = 0755});
 	steps_add(steps, (struct step){STEP_MOUNT, .source = "sysfs", .target = "/sys", .type = "sysfs",
@@ -276,7 +279,8 @@ static void add_before_files(struct steps *steps, const struct rootfs *root)
 		add_generated(steps, root);
 	/* Before the volumes, so that one may lie below /dev or /proc. */
 	steps_add(steps, (struct step){STEP_MKDIR, .target = "/proc", .mode = 0555});
-	steps_add(steps, (struct step){STEP_MOUNT, .source = "proc", .target = "/proc", .type = "proc", .flags = GUARDED});
+	steps_add(steps, (struct step){STEP_MOUNT, .source = "proc", .target = "/proc", .type = "proc",
+				       .flags = GUARDED});
 	steps_add(steps, (struct step){STEP_MKDIR, .target = "/dev", .mode = 0755});
 	add_devices(steps, root->pod->containers[root->container].tty, root->container);
 	add_kernel(steps);

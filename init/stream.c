@@ -9,8 +9,8 @@
  * asks anything of is out of epoll altogether, because hang-ups come unasked and would keep the loop spinning.
  *
  * End of output. A pipe is at its end when the last writer is gone, but a process of another container may have been
- * handed one; and PID 1 keeps a terminal's other end open. Once the container has ended, therefore, a source found empty
- * is at its end. That is exact for a terminal, too: before it says EAGAIN the kernel hands over what is on the way.
+ * handed one; and PID 1 keeps a terminal's other end open. Once the container has ended, therefore, a source found
+ * empty is at its end. That is exact for a terminal, too: before it says EAGAIN the kernel hands over what is under way.
  */
 #define _GNU_SOURCE
 
@@ -194,7 +194,8 @@ static void say_hello(struct stream *stream)
 	stream->connecting = false;
 	if (send(stream->socket.fd, &hello, sizeof(hello), MSG_NOSIGNAL) == (ssize_t)sizeof(hello))
 		return;
-	log_warn("container %u: stream %d: no connection to the host: errno %d", stream->container, stream->kind, errno);
+	log_warn("container %u: stream %d: no connection to the host: errno %d", stream->container, stream->kind,
+		 errno);
 	host_gone(stream);
 }
 

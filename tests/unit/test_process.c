@@ -96,7 +96,8 @@ TEST(additional_groups_once_each)
 	CHECK_INT(user_lookup(passwd, group, &wanted, &user, &unknown), -ENOENT);
 	CHECK_STR(unknown, "missing");
 	user_free(&user);
-	CHECK_INT(user_lookup("", "", &(struct spec_user){.name = (char *)"", .group = (char *)""}, &user, &unknown), 0);
+	wanted = (struct spec_user){.name = (char *)"", .group = (char *)""};
+	CHECK_INT(user_lookup("", "", &wanted, &user, &unknown), 0);
 	CHECK_INT(user.uid, 0);
 	user_free(&user);
 }
@@ -135,8 +136,8 @@ TEST(signal_names)
 
 TEST(environment)
 {
-	struct spec_env envs[] = {{(char *)"HOME", (char *)"/x"}, {(char *)"A", (char *)"1"}, {(char *)"A", (char *)"2"},
-				  {(char *)"AB", (char *)""}};
+	struct spec_env envs[] = {{(char *)"HOME", (char *)"/x"}, {(char *)"A", (char *)"1"},
+				  {(char *)"A", (char *)"2"}, {(char *)"AB", (char *)""}};
 	struct spec_container container = {.envs = envs, .env_count = 4};
 	struct user user = {.name = (char *)"www", .home = (char *)"/var/www"};
 	char **env = process_env(&container, &user, "pod");
@@ -164,6 +165,8 @@ TEST(environment)
 }
 
 /* Runs a command as a container's main process. What it printed in out, its reports' last of each kind in got. */
+static struct spec_user run_as = {.name = (char *)"0", .group = (char *)""};
+
 struct run {
 	char out[256];
 	struct process_report failed, ended;
@@ -172,8 +175,7 @@ struct run {
 
 static void run_signalled(struct run *run, const char *const *argv, int signo, int (*enter)(void *, char *, size_t))
 {
-	struct spec_user root = {.name = (char *)"0", .group = (char *)""};
-	struct spec_container container = {.name = (char *)"c", .workdir = (char *)"/", .user = root};
+	struct spec_container container = {.name = (char *)"c", .workdir = (char *)"/", .user = run_as};
 	struct process_plan plan = {.container = &container, .hostname = "pod", .cgroup_fd = -1, .enter = enter};
 	struct process_report report;
 	struct process process;
@@ -224,6 +226,19 @@ TEST(main_process_runs_and_tells)
 	CHECK_INT(run.ended.kind, PROCESS_ENDED);
 	CHECK_INT(process_exit_of(run.ended.value).code, 7);
 	CHECK_INT(run.failed.kind, 0);
+}
+
+TEST(no_user_is_root_without_a_look)
+{
+	struct run run;
+
+	run_as.name = (char *)"";
+	run_plain(&run, (const char *const[]){"sh", "-c", "echo $USER $HOME", NULL});
+	CHECK_STR(run.out, "root /root\n");
+	run_as.name = (char *)"nobody-of-that-name";
+	run_plain(&run, (const char *const[]){"true", NULL});
+	CHECK_INT(run.failed.value, EXIT_PODVM);
+	run_as.name = (char *)"0";
 }
 
 TEST(only_standard_streams_are_open)
@@ -311,6 +326,7 @@ int main(void)
 	RUN(signal_names);
 	RUN(environment);
 	RUN(main_process_runs_and_tells);
+	RUN(no_user_is_root_without_a_look);
 	RUN(only_standard_streams_are_open);
 	RUN(signals_are_passed_on);
 	RUN(main_process_gets_no_blocked_signals);

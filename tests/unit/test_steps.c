@@ -57,8 +57,8 @@ static struct spec_volume volumes[] = {
 	{.name = (char *)"h", .source = (char *)"/host/hosts", .kind = SPEC_VOLUME_PATH},
 };
 static struct spec_file files[] = {{.name = (char *)"resolv.conf", .content = (char *)"x", .uri = (char *)""}};
-static const struct spec_pod pod = {.containers = containers, .container_count = 2, .volumes = volumes, .volume_count = 3,
-				    .files = files, .file_count = 1};
+static const struct spec_pod pod = {.containers = containers, .container_count = 2,
+				    .volumes = volumes, .volume_count = 3, .files = files, .file_count = 1};
 static const struct wire_pod wire = {.volume_is_file = {1u << 1 | 1u << 2}};
 
 TEST(pod_steps)
@@ -91,7 +91,8 @@ TEST(pod_steps)
 		  "mount /run/podvm/c1/root from overlay type overlay data lowerdir=/run/podvm/fs/root1,"
 		  "upperdir=/run/podvm/c1/rw/upper,workdir=/run/podvm/c1/rw/work\n"
 		  "mkdir /run/podvm/c1/pts mode 0755\n"
-		  "mount /run/podvm/c1/pts from devpts type devpts data mode=620,gid=5,ptmxmode=666 flags nosuid,noexec\n");
+		  "mount /run/podvm/c1/pts from devpts type devpts "
+		  "data mode=620,gid=5,ptmxmode=666 flags nosuid,noexec\n");
 	free(text);
 	steps_free(&steps);
 }
@@ -111,7 +112,8 @@ TEST(container_steps)
 	CHECK(has_line(text, "bind /data from run/podvm/private/vol0 flags nodev"));
 	CHECK(has_line(text, "file /conf/app.conf mode 0644"));
 	CHECK(has_line(text, "bind /conf/app.conf from run/podvm/fs/vol1 flags ro,nodev"));
-	CHECK(has_line(text, "mount /dev/pts from devpts type devpts data mode=620,gid=5,ptmxmode=666 flags nosuid,noexec"));
+	CHECK(has_line(text, "mount /dev/pts from devpts type devpts data mode=620,gid=5,ptmxmode=666 "
+			     "flags nosuid,noexec"));
 	CHECK(has_line(text, "mask /proc/kcore (optional)"));
 	CHECK(has_line(text, "bind /proc/sys from /proc/sys flags ro,nosuid,nodev,noexec (optional)"));
 	CHECK(has_line(text, "mkdir /work mode 0755"));
@@ -182,7 +184,8 @@ TEST(file_contents)
 	static const struct {
 		const char *text, *data;
 		int err;
-	} rows[] = {{"", "", 0},	   {"aGVsbG8=", "hello", 0}, {"aGVs\nbG8=\n", "hello", 0}, {"aGVsbG8", "hello", 0},
+	} rows[] = {{"", "", 0},	   {"aGVsbG8=", "hello", 0}, {"aGVs\nbG8=\n", "hello", 0},
+		    {"aGVsbG8", "hello", 0},
 		    {"aGVsbG8hIQ==", "hello!!", 0}, {"a", NULL, -EINVAL},	{"aGV$", NULL, -EINVAL},
 		    {"aGVs=bG8", NULL, -EINVAL}};
 	struct spec_file file = {.name = (char *)"f", .encoding = SPEC_FILE_BASE64, .uri = (char *)""};

@@ -50,7 +50,8 @@ static void begin(enum wire_stream kind)
 	int sockets[2], pipes[2], ours = kind == WIRE_STDIN ? 1 : 0;
 
 	memset(&rig, 0, sizeof(rig));
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sockets) < 0 || pipe2(pipes, O_CLOEXEC) < 0)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sockets) < 0 ||
+	    pipe2(pipes, O_CLOEXEC) < 0)
 		abort();
 	rig.events = events_new();
 	rig.host = sockets[1];
