@@ -87,7 +87,7 @@ test_memory_too_small() {
 test_port_taken() {
 	python3 -m http.server -b 127.0.0.1 18099 >/dev/null 2>&1 &
 	local server=$!
-	wait_for 20 curl -sf -m 5 -o /dev/null http://127.0.0.1:18099/
+	wait_for 90 curl -sf -m 5 -o /dev/null http://127.0.0.1:18099/
 	sh_pod p 'true' '' '"portmappings": [{ "containerPort": "80", "hostPort": "18099" }]'
 	run 125 "$PODVM" p.json
 	kill $server
@@ -123,11 +123,11 @@ test_guest_panics() {
 
 test_stdout_full() {
 	sh_pod p 'echo hello'
-	timeout 60 "$PODVM" p.json >/dev/full 2>err && fail "no error"
+	timeout 180 "$PODVM" p.json >/dev/full 2>err && fail "no error"
 	one_line 'standard output' 'No space left'
 	[ -e out ] || :
 	code=0
-	timeout 60 "$PODVM" p.json >/dev/full 2>err || code=$?
+	timeout 180 "$PODVM" p.json >/dev/full 2>err || code=$?
 	equal $code 125
 }
 
@@ -137,7 +137,7 @@ test_full_disk_under_a_volume() {
 	sh_pod p 'dd if=/dev/zero of=/v/big bs=64k count=64' '"volumes": [{ "volume": "v", "path": "/v" }]' \
 		'"volumes": [{ "name": "v", "source": "./small", "format": "vfs" }]'
 	local code=0
-	timeout 60 "$PODVM" p.json >out 2>err || code=$?
+	timeout 180 "$PODVM" p.json >out 2>err || code=$?
 	umount small
 	equal $code 1
 	grep -q 'No space left' err || fail "$(cat err)"
@@ -147,7 +147,7 @@ test_reader_goes_away() {
 	sh_pod p 'yes'
 	local codes
 	set +e
-	timeout 60 "$PODVM" p.json 2>err | head -1 >out
+	timeout 180 "$PODVM" p.json 2>err | head -1 >out
 	codes=${PIPESTATUS[0]}
 	set -e
 	equal "$(cat out)" y
@@ -162,7 +162,7 @@ test_kill_9_leaves_nothing_that_blocks() {
 	for _ in 1 2; do
 		"$PODVM" p.json >out 2>err &
 		pid=$!
-		wait_for 60 grep -q up out
+		wait_for 120 grep -q up out
 		kill -9 $pid
 		wait $pid || true
 	done

@@ -84,7 +84,7 @@ test_sigterm_stops_with_143() {
 	sh_pod p 'echo up; exec sleep 1000'
 	"$PODVM" p.json >out 2>err &
 	local pid=$! code=0
-	wait_for 60 grep -q up out
+	wait_for 120 grep -q up out
 	kill -TERM $pid
 	wait $pid || code=$?
 	equal $code 143
@@ -95,7 +95,7 @@ test_sigint_is_a_stop_too() {
 	# a shell starts background jobs with SIGINT ignored; env gives it back
 	env --default-signal=INT "$PODVM" p.json >out 2>err &
 	local pid=$! code=0
-	wait_for 60 grep -q up out
+	wait_for 120 grep -q up out
 	kill -INT $pid
 	wait $pid || code=$?
 	equal $code 5
@@ -106,7 +106,7 @@ test_stubborn_container_is_killed_after_grace() {
 	sh_pod p 'trap "" TERM; echo up; while :; do sleep 1; done'
 	"$PODVM" p.json >out 2>err &
 	local pid=$! code=0
-	wait_for 60 grep -q up out
+	wait_for 120 grep -q up out
 	kill -TERM $pid
 	wait $pid || code=$?
 	equal $code 137

@@ -122,7 +122,7 @@ test_containers_share_localhost() {
 test_containers_have_own_processes_and_files() {
 	pod p '{ "name": "a", "image": "ROOT", "command": ["sh", "-c", "touch /tmp/a; sleep 1; ls /tmp; ps | grep -c sleep-b"] },
 		{ "name": "b", "image": "ROOT", "command": ["sh", "-c", "touch /tmp/b; sleep 1 sleep-b 2>/dev/null; true"] }'
-	timeout 60 "$PODVM" p.json >out 2>err || true
+	timeout 180 "$PODVM" p.json >out 2>err || true
 	equal "$(grep -c '^[ab]$' out)" 1
 }
 
@@ -139,7 +139,7 @@ test_outbound_tcp() {
 	python3 -m http.server -d www -b 192.0.2.1 8765 >/dev/null 2>&1 &
 	local server=$!
 	sh_pod p 'wget -q -O - http://192.0.2.1:8765/page'
-	wait_for 20 curl -sf -m 5 -o /dev/null http://192.0.2.1:8765/page
+	wait_for 90 curl -sf -m 5 -o /dev/null http://192.0.2.1:8765/page
 	run 0 "$PODVM" p.json
 	kill $server
 	equal "$(cat out)" from-outside
@@ -152,7 +152,7 @@ test_outbound_tcp_bulk() {
 	python3 -m http.server -d www -b 192.0.2.1 8766 >/dev/null 2>&1 &
 	local server=$!
 	sh_pod p 'wget -q -O - http://192.0.2.1:8766/big | sha256sum'
-	wait_for 20 curl -sf -m 5 -o /dev/null http://192.0.2.1:8766/
+	wait_for 90 curl -sf -m 5 -o /dev/null http://192.0.2.1:8766/
 	run 0 "$PODVM" p.json
 	kill $server
 	equal "$(cut -d' ' -f1 out)" "$(sha256sum www/big | cut -d' ' -f1)"
@@ -172,7 +172,7 @@ while True:
     s.sendto(head + q[12:end] + (b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc0\0\x02\x4d" if is_a else b""), peer)
 PY
 	python3 dns.py &
-	wait_for 20 test -e dns.up
+	wait_for 90 test -e dns.up
 }
 
 test_dns() {
@@ -183,7 +183,7 @@ test_dns() {
 	echo "nameserver 192.0.2.1" >/etc/resolv.conf || skip "/etc/resolv.conf is not writable"
 	sh_pod p 'nslookup some.example.org'
 	local code=0
-	timeout 60 "$PODVM" p.json >out 2>err || code=$?
+	timeout 180 "$PODVM" p.json >out 2>err || code=$?
 	cat resolv.old >/etc/resolv.conf
 	kill $server
 	equal $code 0
@@ -217,9 +217,9 @@ test_host_loopback_is_closed() {
 	echo secret >www/page
 	python3 -m http.server -d www -b 127.0.0.1 8767 >/dev/null 2>&1 &
 	local server=$! code=0
-	wait_for 20 curl -sf -m 5 -o /dev/null http://127.0.0.1:8767/page
+	wait_for 90 curl -sf -m 5 -o /dev/null http://127.0.0.1:8767/page
 	sh_pod p 'wget -T 5 -q -O - http://10.0.2.2:8767/page'
-	timeout 60 "$PODVM" p.json >out 2>err || code=$?
+	timeout 180 "$PODVM" p.json >out 2>err || code=$?
 	kill $server
 	[ $code != 0 ]
 	equal "$(cat out)" ""
@@ -230,7 +230,7 @@ test_published_port() {
 		'"portmappings": [{ "containerPort": "80", "hostPort": "18080", "protocol": "tcp" }]'
 	"$PODVM" p.json >out 2>err &
 	local pid=$!
-	wait_for 60 sh -c 'curl -sf -m 3 http://127.0.0.1:18080/page | grep -q published'
+	wait_for 120 sh -c 'curl -sf -m 3 http://127.0.0.1:18080/page | grep -q published'
 	kill $pid
 	wait $pid || true
 }
@@ -240,9 +240,9 @@ test_published_port_ephemeral() {
 		'"portmappings": [{ "containerPort": "80", "hostPort": "", "protocol": "tcp" }]'
 	"$PODVM" p.json >out 2>err &
 	local pid=$! where
-	wait_for 60 grep -q 'published at' err
+	wait_for 120 grep -q 'published at' err
 	where=$(sed -n 's/.*published at //p' err)
-	wait_for 60 sh -c "curl -sf -m 3 http://$where/page | grep -q published"
+	wait_for 120 sh -c "curl -sf -m 3 http://$where/page | grep -q published"
 	kill $pid
 	wait $pid || true
 }
@@ -252,7 +252,7 @@ test_published_udp_port() {
 		'"portmappings": [{ "containerPort": "53", "hostPort": "18053", "protocol": "udp" }]'
 	"$PODVM" p.json >out 2>err &
 	local pid=$!
-	wait_for 60 grep -q up out
+	wait_for 120 grep -q up out
 	cat >udp.py <<'PY'
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
