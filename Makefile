@@ -13,6 +13,7 @@
 # V=1 shows the commands.
 
 PODVM_VERSION := 0.1.0
+MAKEFLAGS += -j$(shell nproc)
 B := build
 D := $(B)/deps
 DA := $(B)/deps-asan
@@ -44,6 +45,8 @@ all: $(B)/podvm
 $(B)/.setup-%: scripts/setup
 	$(Q)scripts/setup $*
 	$(Q)mkdir -p $(B) && touch $@
+# one after the other: apt has one lock
+$(B)/.setup-test $(B)/.setup-lint $(B)/.setup-fuzz: | $(B)/.setup-build
 
 # ---- dependencies and kernel, from the distribution's sources, cached outside the tree ----
 
