@@ -100,6 +100,9 @@ static void spec_load(struct vmm *vmm)
 	if (vmm->spec->memory_mb < SPEC_MEMORY_MB_MIN)
 		die("%s: resource.memory: %llu MB are too small for any pod; the least is %d", path,
 		    (unsigned long long)vmm->spec->memory_mb, SPEC_MEMORY_MB_MIN);
+	for (size_t i = 0; i < vmm->spec->file_count; i++)
+		if (vmm->spec->files[i].uri[0])
+			die("%s: files[%zu].uri: podvm does not fetch files yet: put it into content, or use a volume", path, i);
 	copy = xstrdup(path);
 	vmm->pod_directory = xstrdup(dirname(copy));
 	free(copy);
