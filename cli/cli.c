@@ -112,7 +112,7 @@ static int unknown_command(const char *word)
 		names[count] = cli_commands[count]->name;
 	near = cli_nearest(word, names);
 	if (near)
-		return cli_usage_error(NULL, "%s: no such command or file; did you mean podvm %s?", word, near);
+		return cli_usage_error(NULL, "%s: no such command or file (did you mean podvm %s?)", word, near);
 	return cli_usage_error(NULL, "%s: no such command or file", word);
 }
 

@@ -27,7 +27,7 @@ static int option_unknown(const struct cli_command *command, const char *word)
 	const char *near = cli_nearest(word, names);
 
 	if (near)
-		return cli_usage_error(command, "%s: no such option; did you mean %s?", word, near);
+		return cli_usage_error(command, "%s: no such option (did you mean %s?)", word, near);
 	return cli_usage_error(command, "%s: no such option", word);
 }
 
