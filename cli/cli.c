@@ -105,11 +105,10 @@ static bool looks_like_file(const char *word)
 
 static int unknown_command(const char *word)
 {
-	const char *names[16] = {NULL}, *near;
-	unsigned count = 0;
+	const char *names[ARRAY_SIZE(cli_commands)] = {NULL}, *near;
 
-	for (; count < ARRAY_SIZE(names) - 1 && cli_commands[count]; count++)
-		names[count] = cli_commands[count]->name;
+	for (unsigned i = 0; cli_commands[i]; i++)
+		names[i] = cli_commands[i]->name;
 	near = cli_nearest(word, names);
 	if (near)
 		return cli_usage_error(NULL, "%s: no such command or file (did you mean podvm %s?)", word, near);
