@@ -465,9 +465,25 @@ static int vmm_run(const struct run_options *options)
 	return code;
 }
 
+/*
+ * A caller may have closed one of the three. The next file opened would take its number and be written to as output.
+ * Read-only is meant for all: stdin is at its end, and writing to a closed stdout fails as it should.
+ */
+static void standard_streams_hold(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	if (getpid() == 1 && getenv("PODVM_INIT"))
 		init_main();
+	standard_streams_hold();
 	return cli_main(argc, argv, vmm_run);
 }

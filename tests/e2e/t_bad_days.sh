@@ -137,6 +137,28 @@ test_stdout_full() {
 	equal $code 125
 }
 
+test_closed_descriptors() {
+	pod p '{ "image": "ROOT", "command": ["cat"] }'
+	run 0 "$PODVM" p.json <&-
+	equal "$(cat out)" ""
+	sh_pod p 'echo hello'
+	local code=0
+	timeout 180 "$PODVM" p.json >&- 2>err || code=$?
+	equal $code 125
+	one_line 'standard output' 'Bad file descriptor'
+}
+
+test_ordinary_user() {
+	command -v setpriv >/dev/null || skip "setpriv(1) is missing"
+	[ -w /dev/kvm ] && [ "$(stat -c %a /dev/kvm)" = 666 ] || skip "/dev/kvm is not open to all here"
+	chmod 755 . ..
+	sh_pod p 'echo hello; id -u; touch /new'
+	cp "$PODVM" podvm
+	run 0 setpriv --reuid=65534 --regid=65534 --clear-groups ./podvm p.json
+	equal "$(cat out)" "hello
+0"
+}
+
 test_full_disk_under_a_volume() {
 	mkdir small
 	mount -t tmpfs -o size=1m none small || skip "no right to mount"
