@@ -36,7 +36,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -388,17 +387,6 @@ static void kvm_refuse_emulated(void)
 		die("KVM on this machine only emulates, no pod would ever start; see podvm doctor");
 }
 
-/* libslirp and the shares need a descriptor for every connection and file the guest has open. */
-static void descriptor_limit_raise(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
-	}
-}
-
 static size_t console_tail(void *ctx, char *dst, size_t bytes)
 {
 	return serial_tail(ctx, dst, bytes);
@@ -450,7 +438,6 @@ static int vmm_run(const struct run_options *options)
 	kernel_find(&vmm);
 	trace_mark("pod file read");
 	kvm_refuse_emulated();
-	descriptor_limit_raise();
 	machine_make(&vmm);
 	devices_make(&vmm);
 	session_make(&vmm);

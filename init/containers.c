@@ -411,7 +411,7 @@ void containers_reaped(struct containers *all, pid_t pid, int wait_status)
 
 static int stop_signal_of(const struct containers *all, const struct spec_container *container)
 {
-	int signo = process_signal_of(container->stop_signal);
+	int signo = spec_signal_number(container->stop_signal);
 
 	if (!signo)
 		agent_log(all->agent, "container %s: no signal \"%s\"; it is stopped with TERM", container->name,

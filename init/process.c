@@ -95,46 +95,6 @@ struct wire_exited process_exit_of(int wait_status)
 	return (struct wire_exited){.code = (uint32_t)WEXITSTATUS(wait_status)};
 }
 
-static const struct {
-	const char *name;
-	int signo;
-} signal_names[] = {
-	{"HUP", SIGHUP},   {"INT", SIGINT},   {"QUIT", SIGQUIT}, {"ILL", SIGILL},     {"TRAP", SIGTRAP},
-	{"ABRT", SIGABRT}, {"BUS", SIGBUS},   {"FPE", SIGFPE},	 {"KILL", SIGKILL},   {"USR1", SIGUSR1},
-	{"SEGV", SIGSEGV}, {"USR2", SIGUSR2}, {"PIPE", SIGPIPE}, {"ALRM", SIGALRM},   {"TERM", SIGTERM},
-	{"CHLD", SIGCHLD}, {"CONT", SIGCONT}, {"STOP", SIGSTOP}, {"TSTP", SIGTSTP},   {"TTIN", SIGTTIN},
-	{"TTOU", SIGTTOU}, {"URG", SIGURG},   {"XCPU", SIGXCPU}, {"XFSZ", SIGXFSZ},   {"VTALRM", SIGVTALRM},
-	{"PROF", SIGPROF}, {"WINCH", SIGWINCH}, {"IO", SIGIO},	 {"PWR", SIGPWR},     {"SYS", SIGSYS},
-};
-
-/* Seen by containers' programs as SIGRTMIN: the C library's own two or three lie below. */
-enum { SIGNAL_RTMIN = 34, SIGNAL_MAX = 64 };
-
-int process_signal_of(const char *name)
-{
-	char *end;
-	long number = strtol(name, &end, 10);
-
-	if (isdigit((unsigned char)*name))
-		return *end == 0 && number > 0 && number <= SIGNAL_MAX ? (int)number : 0;
-	if (!strncasecmp(name, "SIG", 3))
-		name += 3;
-	for (size_t i = 0; i < ARRAY_SIZE(signal_names); i++)
-		if (!strcasecmp(name, signal_names[i].name))
-			return signal_names[i].signo;
-	if (strncasecmp(name, "RTMIN", 5) && strncasecmp(name, "RTMAX", 5))
-		return 0;
-	number = toupper((unsigned char)name[3]) == 'I' ? SIGNAL_RTMIN : SIGNAL_MAX;
-	if (name[5]) {
-		if (name[5] != '+' && name[5] != '-')
-			return 0;
-		number += strtol(name + 5, &end, 10);
-		if (*end)
-			return 0;
-	}
-	return number >= SIGNAL_RTMIN && number <= SIGNAL_MAX ? (int)number : 0;
-}
-
 /* Sets name in an environment with room for one more. */
 static void env_set(char **env, const char *name, const char *value)
 {

@@ -62,7 +62,4 @@ char **process_env(const struct spec_container *container, const struct user *us
 void process_env_free(char **env);
 const char *process_env_get(char *const *env, const char *name); /* NULL when it is not set */
 
-/* Number of "TERM", "sigterm", "RTMIN+3" or "15"; 0 when there is no such signal. */
-int process_signal_of(const char *name);
-
 #endif

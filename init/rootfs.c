@@ -302,73 +302,18 @@ void rootfs_container_steps(struct steps *steps, const struct rootfs *root)
 	add_after_files(steps, root);
 }
 
-static int base64_value(char c)
-{
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *at = c ? strchr(alphabet, c) : NULL;
-
-	return at ? (int)(at - alphabet) : -1;
-}
-
-/* Standard alphabet; white space between is skipped; padding may be left out. */
-static int base64_decode(const char *text, char *data, size_t *bytes)
-{
-	uint32_t bits = 0;
-	unsigned have = 0, digits = 0;
-	size_t used = 0;
-
-	for (; *text && *text != '='; text++) {
-		int value = base64_value(*text);
-
-		if (value < 0 && strchr(" \t\r\n", *text))
-			continue;
-		if (value < 0)
-			return -EINVAL;
-		bits = bits << 6 | (uint32_t)value;
-		have += 6;
-		digits++;
-		if (have < 8)
-			continue;
-		have -= 8;
-		data[used++] = (char)(bits >> have);
-	}
-	*bytes = used;
-	return digits % 4 == 1 || strspn(text, "= \t\r\n") != strlen(text) ? -EINVAL : 0;
-}
-
-int rootfs_file_bytes(const struct spec_file *file, char **data, size_t *bytes)
-{
-	size_t room = strlen(file->content);
-	int err;
-
-	*data = xmalloc(room + 1);
-	if (file->encoding == SPEC_FILE_RAW) {
-		memcpy(*data, file->content, room);
-		*bytes = room;
-		return 0;
-	}
-	err = base64_decode(file->content, *data, bytes);
-	if (err) {
-		free(*data);
-		*data = NULL;
-	}
-	return err;
-}
-
 static int place_files(const struct rootfs *root, char *text, size_t room)
 {
 	const struct spec_container *container = &root->pod->containers[root->container];
 
 	for (size_t i = 0; i < container->file_count; i++) {
 		const struct spec_place *place = &container->files[i];
-		char *path = place_path(place), *data;
+		char *path = place_path(place);
 		size_t bytes;
-		int err = rootfs_file_bytes(&root->pod->files[place->file_index], &data, &bytes);
+		uint8_t *data = spec_file_bytes(&root->pod->files[place->file_index], &bytes);
+		int err = data ? steps_replace(path, data, bytes, place->perm, place->uid, place->gid) : -EINVAL;
 
-		if (!err) {
-			err = steps_replace(path, data, bytes, place->perm, place->uid, place->gid);
-			free(data);
-		}
+		free(data);
 		if (err)
 			snprintf(text, room, "file %s at %s", place->filename, path);
 		free(path);

@@ -34,7 +34,5 @@ char *rootfs_pts_path(unsigned container);
 /* Generated files. Freed by the caller. */
 char *rootfs_hosts(const char *hostname);
 char *rootfs_resolv_conf(const struct spec_pod *pod);
-/* Contents of a file of the pod, decoded. 0; -EINVAL: not base64. */
-int rootfs_file_bytes(const struct spec_file *file, char **data, size_t *bytes);
 
 #endif

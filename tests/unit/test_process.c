@@ -116,24 +116,6 @@ TEST(exit_codes)
 	CHECK_INT(process_exit_of(255 << 8).code, 255);
 }
 
-TEST(signal_names)
-{
-	CHECK_INT(process_signal_of("TERM"), SIGTERM);
-	CHECK_INT(process_signal_of("SIGQUIT"), SIGQUIT);
-	CHECK_INT(process_signal_of("sigwinch"), SIGWINCH);
-	CHECK_INT(process_signal_of("9"), 9);
-	CHECK_INT(process_signal_of("RTMIN+3"), 37);
-	CHECK_INT(process_signal_of("RTMAX-1"), 63);
-	CHECK_INT(process_signal_of("RTMIN"), 34);
-	CHECK_INT(process_signal_of("RTMIN+99"), 0);
-	CHECK_INT(process_signal_of("RTMIN3"), 0);
-	CHECK_INT(process_signal_of("0"), 0);
-	CHECK_INT(process_signal_of("65"), 0);
-	CHECK_INT(process_signal_of("9x"), 0);
-	CHECK_INT(process_signal_of("BOGUS"), 0);
-	CHECK_INT(process_signal_of(""), 0);
-}
-
 TEST(environment)
 {
 	struct spec_env envs[] = {{(char *)"HOME", (char *)"/x"}, {(char *)"A", (char *)"1"},
@@ -323,7 +305,6 @@ int main(void)
 	RUN(users_by_name_and_number);
 	RUN(additional_groups_once_each);
 	RUN(exit_codes);
-	RUN(signal_names);
 	RUN(environment);
 	RUN(main_process_runs_and_tells);
 	RUN(no_user_is_root_without_a_look);

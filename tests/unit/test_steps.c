@@ -179,38 +179,6 @@ TEST(resolv_conf_and_hosts)
 	free(text);
 }
 
-TEST(file_contents)
-{
-	static const struct {
-		const char *text, *data;
-		int err;
-	} rows[] = {{"", "", 0},	   {"aGVsbG8=", "hello", 0}, {"aGVs\nbG8=\n", "hello", 0},
-		    {"aGVsbG8", "hello", 0},
-		    {"aGVsbG8hIQ==", "hello!!", 0}, {"a", NULL, -EINVAL},	{"aGV$", NULL, -EINVAL},
-		    {"aGVs=bG8", NULL, -EINVAL}};
-	struct spec_file file = {.name = (char *)"f", .encoding = SPEC_FILE_BASE64, .uri = (char *)""};
-	char *data;
-	size_t bytes;
-
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		int err;
-
-		file.content = (char *)rows[i].text;
-		err = rootfs_file_bytes(&file, &data, &bytes);
-		CHECK_INT(err, rows[i].err);
-		if (!err && rows[i].data) {
-			CHECK_INT(bytes, strlen(rows[i].data));
-			CHECK_MEM(data, rows[i].data, bytes);
-		}
-		free(data);
-	}
-	file.encoding = SPEC_FILE_RAW;
-	file.content = (char *)"as=is";
-	CHECK_INT(rootfs_file_bytes(&file, &data, &bytes), 0);
-	CHECK_INT(bytes, 5);
-	free(data);
-}
-
 /* Steps for real, in a directory of our own. */
 static char place[] = "/tmp/test_steps.XXXXXX";
 
@@ -276,7 +244,6 @@ int main(void)
 	RUN(container_steps_of_a_restart_with_tty);
 	RUN(fs_is_needed_only_for_what_comes_from_the_host);
 	RUN(resolv_conf_and_hosts);
-	RUN(file_contents);
 	RUN(steps_run_and_say_which_failed);
 	RUN(replace_sets_mode_whatever_the_umask);
 	if (asprintf(&remove_it, "rm -rf %s", place) < 0 || system(remove_it))
