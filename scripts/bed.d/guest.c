@@ -14,6 +14,7 @@
 #include "frame.h"
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <net/if.h>
 #include <poll.h>
 #include <signal.h>
@@ -459,12 +460,27 @@ static unsigned char command_serve(struct command *c) {
     }
 }
 
+// Holds a machine with one CPU, which never runs, for the life of the bed. KVM has static keys that count machines (preempt notifiers) and
+// CPUs whose local APIC is off; without this one each start and end of a pod would have the bed's kernel patch its own code in
+// the scheduler and in kvm. QEMU 7.2's multi-threaded TCG now and then goes on running the breakpoint of such a patch from a stale
+// translation, and then that CPU of the bed hangs for ever. So the keys change once, here, before there is anything to disturb.
+static void machine_hold(void) {
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (kvm < 0)
+        return; // no KVM in this bed; whoever needs it will say so
+    int vm = ioctl(kvm, KVM_CREATE_VM, 0);
+    if (vm < 0 || ioctl(vm, KVM_CREATE_IRQCHIP, 0) != 0 || ioctl(vm, KVM_CREATE_VCPU, 0) < 0)
+        dprintf(2, "bed: the resident machine can not be made: %m\n");
+    // The descriptors stay open on purpose.
+}
+
 int main(void) {
     system_mounts();
     int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
     (void)!read(fd, cmdline, sizeof(cmdline) - 1);
     close(fd);
     modules_load();
+    machine_hold();
     channel_open();
     start_receive();
     world_build();
