@@ -99,6 +99,7 @@ void session_machine_ended(struct session *session, const char *detail)
 	if (session->finished)
 		return;
 	if (session->done) {
+		stdio_guest_gone(session->stdio);
 		finish_when_drained(session);
 		return;
 	}
@@ -159,9 +160,10 @@ static void pod_stop(struct session *session, int signo)
 {
 	unsigned grace_ms = session->stops++ ? 0 : SESSION_GRACE_MS;
 
-	if (session->done || session->finished)
+	if (session->finished)
 		return;
-	if (!session->pod_sent) {
+	/* All that is left then is output that nobody takes: it is given up. */
+	if (!session->pod_sent || session->done) {
 		finish(session, SIGNAL_EXIT + signo);
 		return;
 	}
@@ -310,7 +312,8 @@ static void output_lost(void *ctx, int fd, int err)
 	if (!session->output_lost)
 		session->output_lost_code = err == EPIPE ? SESSION_OUTPUT_CLOSED : EXIT_PODVM;
 	session->output_lost = true;
-	pod_stop(session, SIGPIPE);
+	if (!session->done)
+		pod_stop(session, SIGPIPE);
 }
 
 static const struct stdio_user stdio_user = {

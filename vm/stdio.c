@@ -630,6 +630,21 @@ void stdio_free(struct stdio *stdio)
 	free(stdio);
 }
 
+void stdio_guest_gone(struct stdio *stdio)
+{
+	struct stream *stream, *next;
+
+	for (stream = stdio->streams; stream; stream = next) {
+		next = stream->next;
+		input_detach(stream);
+		if (stream->conn)
+			vsock_close(stream->conn);
+		stream->conn = NULL;
+		stream->ended = true;
+		stream_settle(stream); /* may free it */
+	}
+}
+
 bool stdio_drained(const struct stdio *stdio)
 {
 	return stdio->outputs == 0;

@@ -39,6 +39,9 @@ struct stdio *stdio_new(struct vsock *vsock, struct loop *loop, const int fds[3]
 /* What was not written is lost. Before vsock_free(); the guest must not run any more. NULL is fine. */
 void stdio_free(struct stdio *stdio);
 
+/* The guest is no more: its streams end where they stand. What came is still written; drained() may come from inside. */
+void stdio_guest_gone(struct stdio *stdio);
+
 /*
  * True when every stream from the guest that was opened has ended and all its bytes were written (or lost and told).
  * init ends its streams before it sends WIRE_DONE: once done() came, wait for this before leaving.

@@ -31,7 +31,7 @@ sh_pod() {
 run() {
 	local want=$1 code=0
 	shift
-	timeout 180 "$@" >out 2>err || code=$?
+	timeout -k 20 180 "$@" >out 2>err || code=$?
 	[ "$code" = "$want" ] || fail "$* ended with $code, not $want; stderr: $(head -c 2000 err)"
 }
 

@@ -90,6 +90,23 @@ test_sigterm_stops_with_143() {
 	equal $code 143
 }
 
+# The pod is over, its output stuck in a pipe that nobody empties: a signal must still end podvm.
+test_sigterm_while_nobody_reads() {
+	sh_pod p 'head -c 200000 /dev/zero; echo over >&2'
+	mkfifo pipe
+	sleep 1000 <pipe &
+	local reader=$! code=0
+	"$PODVM" p.json >pipe 2>err &
+	local pid=$!
+	wait_for 120 grep -q over err
+	sleep 1
+	kill -0 $pid
+	kill -TERM $pid
+	wait $pid || code=$?
+	kill $reader
+	equal $code 143
+}
+
 test_sigint_is_a_stop_too() {
 	sh_pod p 'trap "echo bye; exit 5" TERM; echo up; while :; do sleep 0.1; done'
 	# a shell starts background jobs with SIGINT ignored; env gives it back

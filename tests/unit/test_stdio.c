@@ -659,7 +659,8 @@ TEST(streams_are_bounded)
 	end(&pod);
 }
 
-TEST(reset_ends_streams_but_not_their_bytes)
+/* A guest that resets its device, or one that is no more: its bytes are still written. */
+static void check_bytes_outlive(bool gone)
 {
 	struct pod pod;
 	int out[2];
@@ -671,7 +672,10 @@ TEST(reset_ends_streams_but_not_their_bytes)
 	start(&pod, -1, out[1], -1);
 	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
 	stream_send(&pod, 1, data, 50000);
-	rig_reset(&pod.guest.rig);
+	if (gone)
+		stdio_guest_gone(pod.stdio);
+	else
+		rig_reset(&pod.guest.rig);
 	turn(&pod);
 	CHECK_INT(pod.drained, 0);
 	for (unsigned i = 0; i < 100 && !stdio_drained(pod.stdio); i++) {
@@ -686,6 +690,29 @@ TEST(reset_ends_streams_but_not_their_bytes)
 	pipe_close(out);
 	free(data);
 	free(got);
+}
+
+TEST(reset_ends_streams_but_not_their_bytes)
+{
+	check_bytes_outlive(false);
+}
+
+TEST(guest_that_is_gone_ends_them_too)
+{
+	struct pod pod;
+	int out[2];
+
+	check_bytes_outlive(true);
+	/* and streams with nothing to write, and one that reads, at once */
+	pipe_new(out);
+	start(&pod, out[0], out[1], -1);
+	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
+	CHECK(stream_open(&pod, 2, 0, WIRE_STDIN));
+	stdio_guest_gone(pod.stdio);
+	CHECK_INT(pod.drained, 1);
+	CHECK(stdio_drained(pod.stdio));
+	end(&pod);
+	pipe_close(out);
 }
 
 int main(void)
@@ -713,5 +740,6 @@ int main(void)
 	RUN(hello_in_pieces_with_data_behind);
 	RUN(streams_are_bounded);
 	RUN(reset_ends_streams_but_not_their_bytes);
+	RUN(guest_that_is_gone_ends_them_too);
 	return test_done();
 }
