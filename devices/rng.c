@@ -79,3 +79,13 @@ struct virtio_dev *rng_dev(struct rng *rng)
 {
 	return &rng->dev;
 }
+
+void rng_save(const struct rng *rng, struct rng_state *state)
+{
+	virtio_save(&rng->dev, &state->virtio);
+}
+
+int rng_load(struct rng *rng, const struct rng_state *state)
+{
+	return virtio_load(&rng->dev, &state->virtio);
+}

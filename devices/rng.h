@@ -13,4 +13,11 @@ struct rng *rng_new(const struct virtio_env *env);
 void rng_free(struct rng *rng);
 struct virtio_dev *rng_dev(struct rng *rng);
 
+/* See virtio_save() and virtio_load(). It answers at once, so nothing is ever on its way. */
+struct rng_state {
+	struct virtio_state virtio;
+};
+void rng_save(const struct rng *rng, struct rng_state *state);
+int rng_load(struct rng *rng, const struct rng_state *state);
+
 #endif

@@ -18,6 +18,7 @@
 #include "lib/util.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
@@ -34,14 +35,25 @@ enum {
 	(UINT64_C(1) << VIRTIO_F_VERSION_1 | UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX | \
 	 UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC)
 
+static uint32_t status_get(const struct virtio_dev *dev)
+{
+	return __atomic_load_n(&dev->status, __ATOMIC_ACQUIRE);
+}
+
+/* Changes come under the loop's lock; readers may hold none. */
+static void status_set(struct virtio_dev *dev, uint32_t status)
+{
+	__atomic_store_n(&dev->status, status, __ATOMIC_RELEASE);
+}
+
 static bool status_has(const struct virtio_dev *dev, uint32_t bits)
 {
-	return (dev->status & bits) == bits;
+	return (status_get(dev) & bits) == bits;
 }
 
 bool virtio_running(const struct virtio_dev *dev)
 {
-	return status_has(dev, VIRTIO_CONFIG_S_DRIVER_OK) && !(dev->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+	return (status_get(dev) & (VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET)) == VIRTIO_CONFIG_S_DRIVER_OK;
 }
 
 static void again_run(void *ctx)
@@ -84,7 +96,7 @@ void virtio_kick_again(struct virtio_dev *dev, unsigned queue)
 
 static void interrupt(struct virtio_dev *dev, uint32_t why)
 {
-	dev->interrupt_status |= why;
+	__atomic_or_fetch(&dev->interrupt_status, why, __ATOMIC_ACQ_REL);
 	irq_raise(&dev->env.irq);
 }
 
@@ -103,9 +115,9 @@ void virtio_config_changed(struct virtio_dev *dev)
 
 void virtio_broken(struct virtio_dev *dev, const char *why)
 {
-	if (dev->status & VIRTIO_CONFIG_S_NEEDS_RESET)
+	if (status_has(dev, VIRTIO_CONFIG_S_NEEDS_RESET))
 		return;
-	dev->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	status_set(dev, dev->status | VIRTIO_CONFIG_S_NEEDS_RESET);
 	log_guest(&dev->limit, "%s: the guest broke the virtio protocol: %s; the device waits for a reset", dev->name,
 		  why);
 	if (status_has(dev, VIRTIO_CONFIG_S_DRIVER_OK))
@@ -126,10 +138,10 @@ static void reset(struct virtio_dev *dev)
 {
 	bool used = dev->status != 0;
 
-	dev->status = 0;
+	status_set(dev, 0);
 	dev->driver_features = 0;
 	dev->device_features_sel = dev->driver_features_sel = dev->queue_sel = 0;
-	dev->interrupt_status = 0;
+	__atomic_store_n(&dev->interrupt_status, 0, __ATOMIC_RELEASE);
 	dev->again_queues = 0;
 	loop_task_cancel(dev->env.loop, &dev->again);
 	for (unsigned i = 0; i < dev->queue_count; i++)
@@ -167,7 +179,7 @@ static void status_write(struct virtio_dev *dev, uint32_t value)
 	}
 	if ((added & VIRTIO_CONFIG_S_DRIVER_OK) && !((dev->status | added) & VIRTIO_CONFIG_S_FEATURES_OK))
 		added &= ~(uint32_t)VIRTIO_CONFIG_S_DRIVER_OK;
-	dev->status |= added;
+	status_set(dev, dev->status | added);
 	if ((added & VIRTIO_CONFIG_S_DRIVER_OK) && virtio_running(dev) && dev->ops->start)
 		dev->ops->start(dev);
 }
@@ -278,9 +290,6 @@ static void register_write(struct virtio_dev *dev, uint64_t offset, uint32_t val
 	case VIRTIO_MMIO_QUEUE_NOTIFY:
 		virtio_kick(dev, value); /* only without an ioeventfd */
 		break;
-	case VIRTIO_MMIO_INTERRUPT_ACK:
-		dev->interrupt_status &= ~value;
-		break;
 	case VIRTIO_MMIO_STATUS:
 		status_write(dev, value);
 		break;
@@ -316,9 +325,9 @@ static uint32_t register_read(const struct virtio_dev *dev, uint64_t offset)
 	case VIRTIO_MMIO_QUEUE_READY:
 		return selected && dev->queues[dev->queue_sel].ready;
 	case VIRTIO_MMIO_INTERRUPT_STATUS:
-		return dev->interrupt_status;
+		return __atomic_load_n(&dev->interrupt_status, __ATOMIC_ACQUIRE);
 	case VIRTIO_MMIO_STATUS:
-		return dev->status;
+		return status_get(dev);
 	case VIRTIO_MMIO_CONFIG_GENERATION:
 		return dev->config_generation;
 	case VIRTIO_MMIO_SHM_LEN_LOW: /* no shared memory regions: length and base are all ones (4.2.2) */
@@ -331,6 +340,10 @@ static uint32_t register_read(const struct virtio_dev *dev, uint64_t offset)
 	}
 }
 
+/*
+ * Reading takes no lock of the device's own: status and interrupts are atomic, all else is written by vCPUs alone, and they
+ * hold the machine's lock. A device with a loop of its own must not change its config space while the guest runs.
+ */
 static uint64_t mmio_read(void *ctx, uint64_t offset, unsigned width)
 {
 	struct virtio_dev *dev = ctx;
@@ -344,13 +357,10 @@ static uint64_t mmio_read(void *ctx, uint64_t offset, unsigned width)
 	return value;
 }
 
-static void mmio_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+static void change(struct virtio_dev *dev, uint64_t offset, unsigned width, uint64_t value)
 {
-	struct virtio_dev *dev = ctx;
-
 	if (offset < VIRTIO_MMIO_CONFIG) {
-		if (width == 4 && offset % 4 == 0)
-			register_write(dev, offset, (uint32_t)value);
+		register_write(dev, offset, (uint32_t)value);
 		return;
 	}
 	offset -= VIRTIO_MMIO_CONFIG;
@@ -358,7 +368,126 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned width, uint64_t valu
 		dev->ops->config_write(dev, (unsigned)offset, &value, width);
 }
 
+static void mmio_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
+{
+	struct virtio_dev *dev = ctx;
+
+	if (offset < VIRTIO_MMIO_CONFIG && (width != 4 || offset % 4))
+		return;
+	if (offset == VIRTIO_MMIO_INTERRUPT_ACK) {
+		__atomic_and_fetch(&dev->interrupt_status, ~(uint32_t)value, __ATOMIC_ACQ_REL);
+		return;
+	}
+	if (dev->env.own_loop)
+		loop_lock(dev->env.loop);
+	change(dev, offset, width, value);
+	if (dev->env.own_loop)
+		loop_unlock(dev->env.loop);
+}
+
 const struct bus_ops virtio_mmio_ops = {
 	.read = mmio_read,
 	.write = mmio_write,
 };
+
+/* ---- saving and loading ---- */
+
+static struct virtio_queue_state queue_save(const struct virtq *vq)
+{
+	return (struct virtio_queue_state){
+		.desc_gpa = vq->desc_gpa,
+		.avail_gpa = vq->avail_gpa,
+		.used_gpa = vq->used_gpa,
+		.num = vq->num,
+		.last_avail = vq->last_avail,
+		.used_idx = vq->used_idx,
+		.signalled_used = vq->signalled_used,
+		.ready = vq->ready,
+		.broken = vq->broken,
+	};
+}
+
+static struct virtq queue_load(const struct virtio_dev *dev, const struct virtio_queue_state *state)
+{
+	return (struct virtq){
+		.mem = dev->env.mem,
+		.desc_gpa = state->desc_gpa,
+		.avail_gpa = state->avail_gpa,
+		.used_gpa = state->used_gpa,
+		.num = state->num,
+		.last_avail = state->last_avail,
+		.used_idx = state->used_idx,
+		.signalled_used = state->signalled_used,
+		.ready = state->ready,
+		.broken = state->broken,
+		.event_idx = state->ready && dev->driver_features >> VIRTIO_RING_F_EVENT_IDX & 1,
+		.indirect = state->ready && dev->driver_features >> VIRTIO_RING_F_INDIRECT_DESC & 1,
+	};
+}
+
+void virtio_save(const struct virtio_dev *dev, struct virtio_state *state)
+{
+	*state = (struct virtio_state){
+		.version = VIRTIO_STATE_VERSION,
+		.device_id = dev->device_id,
+		.driver_features = dev->driver_features,
+		.device_features_sel = dev->device_features_sel,
+		.driver_features_sel = dev->driver_features_sel,
+		.queue_sel = dev->queue_sel,
+		.status = dev->status,
+		.interrupt_status = dev->interrupt_status,
+		.config_generation = dev->config_generation,
+		.queue_count = dev->queue_count,
+	};
+	for (unsigned i = 0; i < dev->queue_count; i++)
+		state->queues[i] = queue_save(&dev->queues[i]);
+}
+
+/* What status_write() and features_accept() let happen. */
+static bool status_is_possible(const struct virtio_dev *dev, const struct virtio_state *state)
+{
+	uint32_t status = state->status;
+
+	if (status & ~(uint32_t)(STATUS_ALL | VIRTIO_CONFIG_S_NEEDS_RESET))
+		return false;
+	if (status & VIRTIO_CONFIG_S_DRIVER_OK && !(status & VIRTIO_CONFIG_S_FEATURES_OK))
+		return false;
+	if (!(status & VIRTIO_CONFIG_S_FEATURES_OK))
+		return true;
+	return !(state->driver_features & ~dev->device_features) && state->driver_features >> VIRTIO_F_VERSION_1 & 1;
+}
+
+static bool queue_is_possible(const struct virtio_dev *dev, const struct virtio_state *state, unsigned index)
+{
+	const struct virtio_queue_state *queue = &state->queues[index];
+	struct virtq vq;
+
+	if (queue->ready > 1 || queue->broken > 1)
+		return false;
+	vq = queue_load(dev, queue);
+	return !vq.ready || (state->status & VIRTIO_CONFIG_S_FEATURES_OK && queue_is_sane(&vq));
+}
+
+int virtio_load(struct virtio_dev *dev, const struct virtio_state *state)
+{
+	if (state->version != VIRTIO_STATE_VERSION || state->device_id != dev->device_id ||
+	    state->queue_count != dev->queue_count || !status_is_possible(dev, state))
+		return -EINVAL;
+	for (unsigned i = 0; i < dev->queue_count; i++)
+		if (!queue_is_possible(dev, state, i))
+			return -EINVAL;
+	dev->driver_features = state->driver_features;
+	dev->device_features_sel = state->device_features_sel;
+	dev->driver_features_sel = state->driver_features_sel;
+	dev->queue_sel = state->queue_sel;
+	dev->interrupt_status = state->interrupt_status & (VIRTIO_MMIO_INT_VRING | VIRTIO_MMIO_INT_CONFIG);
+	dev->config_generation = state->config_generation;
+	status_set(dev, state->status);
+	for (unsigned i = 0; i < dev->queue_count; i++) {
+		dev->queues[i] = queue_load(dev, &state->queues[i]);
+		virtio_kick_again(dev, i); /* a kick may have been on its way */
+	}
+	if (dev->interrupt_status)
+		irq_raise(&dev->env.irq);
+	return 0;
+}

@@ -3,7 +3,11 @@
  * virtio: the virtio-mmio register file, version 2 (virtio 1.2, section 4.2.2), and what all devices share.
  *
  * The base owns queues, features, status and interrupts; a device implements the few calls of struct virtio_ops.
- * Every callback comes on the loop thread or under loop_lock() (vm/loop.h).
+ * Every callback comes on the thread of env.loop or under its loop_lock() (vm/loop.h). Most devices share the machine's
+ * loop, whose lock a register access holds already. One whose work may block has a loop and a thread of its own
+ * (env.own_loop): then the base takes that loop's lock as well for whatever changes the device, and without it answers
+ * what a driver does all the time, reading the status and acknowledging interrupts. So a vCPU waits for a slow request
+ * only when it resets that device.
  */
 #ifndef DEVICES_VIRTIO_H
 #define DEVICES_VIRTIO_H
@@ -20,7 +24,7 @@
 #include <stdint.h>
 
 enum {
-	VIRTIO_QUEUES_MAX = 3,
+	VIRTIO_QUEUES_MAX = 5,
 	VIRTIO_MMIO_BYTES = 0x1000,
 	VIRTIO_MMIO_NOTIFY = 0x50, /* offset of QueueNotify: where the ioeventfds go */
 };
@@ -46,6 +50,7 @@ struct virtio_env {
 	const struct mem *mem;
 	struct loop *loop;
 	struct irq_line irq;
+	bool own_loop; /* loop is this device's alone, run by a thread of its own */
 };
 
 /* First member of every device's own struct. */
@@ -62,7 +67,8 @@ struct virtio_dev {
 	struct virtq queues[VIRTIO_QUEUES_MAX];
 	/* register file */
 	uint32_t device_features_sel, driver_features_sel, queue_sel;
-	uint32_t status, interrupt_status, config_generation;
+	uint32_t status, interrupt_status; /* atomic: read without env.loop's lock */
+	uint32_t config_generation;
 	/* queues whose budget ran out go on from here */
 	struct loop_task again;
 	uint32_t again_queues; /* bit per queue */
@@ -97,6 +103,39 @@ int virtio_pop(struct virtio_dev *dev, unsigned queue, struct virtq_chain *chain
 
 /* True between DRIVER_OK and reset, while nothing is broken. */
 bool virtio_running(const struct virtio_dev *dev);
+
+/*
+ * The base's part of a saved device, plain data. Every device has a struct of its own that begins with this one:
+ * struct rng_state, rng_save(), rng_load().
+ */
+enum { VIRTIO_STATE_VERSION = 1 };
+
+struct virtio_queue_state {
+	uint64_t desc_gpa, avail_gpa, used_gpa;
+	uint16_t num, last_avail, used_idx, signalled_used;
+	uint32_t ready, broken;
+};
+
+struct virtio_state {
+	uint32_t version, device_id;
+	uint64_t driver_features;
+	uint32_t device_features_sel, driver_features_sel, queue_sel;
+	uint32_t status, interrupt_status, config_generation;
+	uint32_t queue_count, reserved;
+	struct virtio_queue_state queues[VIRTIO_QUEUES_MAX];
+};
+
+/*
+ * vCPUs stand still. Chains the device has taken and not yet given back are not part of the state: a device brings its
+ * requests to an end before, or puts them back (virtq_unpop()).
+ */
+void virtio_save(const struct virtio_dev *dev, struct virtio_state *state);
+/*
+ * Into a device as its constructor left it, guest memory being in place already. The state is not trusted: 0, or -EINVAL
+ * for anything no driver could have brought about, and then nothing has changed. start() is not called; all queues are
+ * kicked in the next turn and an interrupt that was not acknowledged is raised again.
+ */
+int virtio_load(struct virtio_dev *dev, const struct virtio_state *state);
 
 static inline bool virtio_has(const struct virtio_dev *dev, unsigned feature_bit)
 {

@@ -165,20 +165,32 @@ broken:
 	return -EPROTO;
 }
 
-void virtq_unpop(struct virtq *vq)
+void virtq_unpop(struct virtq *vq, unsigned count)
 {
-	vq->last_avail--;
+	vq->last_avail = (uint16_t)(vq->last_avail - count);
 }
 
-void virtq_push(struct virtq *vq, uint16_t head, uint32_t written_bytes)
+void virtq_fill(struct virtq *vq, unsigned ahead, uint16_t head, uint32_t written_bytes)
 {
 	struct vring_used_elem elem = {.id = head, .len = written_bytes};
 
 	if (!vq->ready || vq->broken)
 		return;
-	mem_write(vq->mem, used_ring_gpa(vq, vq->used_idx), &elem, sizeof(elem));
-	vq->used_idx++;
+	mem_write(vq->mem, used_ring_gpa(vq, (uint16_t)(vq->used_idx + ahead)), &elem, sizeof(elem));
+}
+
+void virtq_publish(struct virtq *vq, unsigned count)
+{
+	if (!vq->ready || vq->broken)
+		return;
+	vq->used_idx = (uint16_t)(vq->used_idx + count);
 	store16(vq, vq->used_gpa + 2, vq->used_idx); /* pairs with the driver's read of used->idx */
+}
+
+void virtq_push(struct virtq *vq, uint16_t head, uint32_t written_bytes)
+{
+	virtq_fill(vq, 0, head, written_bytes);
+	virtq_publish(vq, 1);
 }
 
 bool virtq_wants_irq(struct virtq *vq)

@@ -55,11 +55,21 @@ struct virtq_chain {
 /* Takes the next chain: 1, 0 when there is none, -EPROTO when the ring is broken. */
 int virtq_pop(struct virtq *vq, struct virtq_chain *chain);
 
-/* Puts the chain last popped back, as if never taken. Only before any other pop or push on vq. */
-void virtq_unpop(struct virtq *vq);
+/*
+ * Puts the count chains last popped back, as if never taken. Only while none of them, and nothing popped after them, was
+ * pushed.
+ */
+void virtq_unpop(struct virtq *vq, unsigned count);
 
 /* Gives a chain back, written_bytes of its in part having been filled. */
 void virtq_push(struct virtq *vq, uint16_t head, uint32_t written_bytes);
+
+/*
+ * virtq_push() in two steps, for chains the driver must see together: fill the first with ahead 0, the next with 1 and
+ * so on, then publish their count. No push in between.
+ */
+void virtq_fill(struct virtq *vq, unsigned ahead, uint16_t head, uint32_t written_bytes);
+void virtq_publish(struct virtq *vq, unsigned count);
 
 /* True when the driver wants an interrupt for what was pushed since the last true. Call after a batch of pushes. */
 bool virtq_wants_irq(struct virtq *vq);

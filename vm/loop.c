@@ -30,6 +30,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -434,4 +435,46 @@ void loop_stop(struct loop *loop)
 {
 	loop->stop = true;
 	loop_refill(loop);
+}
+
+/* ---- a thread of its own ---- */
+
+struct loop_thread {
+	struct loop *loop;
+	pthread_t thread;
+};
+
+static void *thread_main(void *ctx)
+{
+	loop_run(ctx);
+	return NULL;
+}
+
+struct loop_thread *loop_thread_start(struct loop *loop, const char *name)
+{
+	struct loop_thread *thread = xcalloc(1, sizeof(*thread));
+	sigset_t all, before;
+	int err;
+
+	thread->loop = loop;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = pthread_create(&thread->thread, NULL, thread_main, loop);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (err)
+		die_errno(err, "no thread for %s", name);
+	pthread_setname_np(thread->thread, name);
+	return thread;
+}
+
+void loop_thread_stop(struct loop_thread *thread)
+{
+	if (!thread)
+		return;
+	loop_lock(thread->loop);
+	loop_stop(thread->loop);
+	loop_wake(thread->loop);
+	loop_unlock(thread->loop);
+	pthread_join(thread->thread, NULL);
+	free(thread);
 }

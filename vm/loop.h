@@ -6,6 +6,8 @@
  * whenever it runs a callback and lets go of it only while it sleeps in poll(). vCPU threads run KVM and, for a
  * register access, take the same lock around bus_read()/bus_write(). So device code never meets itself on another
  * thread and needs no lock of its own. A callback must never block: no blocking I/O, no waiting for the guest.
+ * One kind of device can not keep that and has a loop and a thread of its own, see loop_thread_start() and
+ * devices/virtio.h; the rule then holds for that loop, save that its callbacks may block.
  * Everything below is called on the loop thread or under loop_lock(), save where it says "any thread".
  */
 #ifndef VM_LOOP_H
@@ -83,6 +85,16 @@ void loop_wake(struct loop *loop);
 /* Runs until loop_stop(). The caller becomes the loop thread. */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
+
+/*
+ * Runs the loop on a thread of its own, which takes no signals, until loop_thread_stop(); name is at most 15 bytes. For a
+ * device whose work may block (virtio-fs). Such a loop has its own lock; a thread that holds it must not take another
+ * loop's. Dies when there is no thread to be had.
+ */
+struct loop_thread;
+struct loop_thread *loop_thread_start(struct loop *loop, const char *name);
+/* Waits for the callback that runs, then for the thread. Not under the loop's lock. NULL is fine. */
+void loop_thread_stop(struct loop_thread *thread);
 
 /* Time of this turn (CLOCK_MONOTONIC), read once per turn. */
 uint64_t loop_now_ns(const struct loop *loop);

@@ -13,6 +13,7 @@
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* A device that counts what happens to it. */
 struct idle {
@@ -300,7 +301,7 @@ TEST(unpop_gives_the_chain_again)
 	ring_post(ring, 32);
 	CHECK_INT(pop(), 1);
 	CHECK_INT(idle.chain.in_bytes, 16);
-	virtq_unpop(&idle.dev.queues[0]);
+	virtq_unpop(&idle.dev.queues[0], 1);
 	CHECK_INT(pop(), 1);
 	CHECK_INT(idle.chain.in_bytes, 16);
 	idle_end();
@@ -528,6 +529,151 @@ TEST(rng_work_is_bounded_per_kick)
 	rig_fini(&rig);
 }
 
+TEST(filled_chains_appear_together)
+{
+	struct ring *ring = ring_make(0);
+	uint16_t heads[3];
+
+	for (unsigned i = 0; i < 3; i++) {
+		ring_post(ring, 16);
+		CHECK_INT(pop(), 1);
+		heads[i] = idle.chain.head;
+	}
+	virtq_fill(&idle.dev.queues[0], 0, heads[0], 1);
+	virtq_fill(&idle.dev.queues[0], 1, heads[1], 2);
+	CHECK_INT(ring_takeable(ring), 0);
+	virtq_publish(&idle.dev.queues[0], 2);
+	CHECK_INT(ring_takeable(ring), 2);
+	CHECK_INT(ring_take(ring, NULL, 0), 1);
+	CHECK_INT(ring_take(ring, NULL, 0), 2);
+	virtq_unpop(&idle.dev.queues[0], 1);
+	CHECK_INT(pop(), 1);
+	CHECK_INT(idle.chain.head, heads[2]);
+	idle_end();
+}
+
+/* Half of the work is done, half waits in the ring when the state moves to another device on the same memory. */
+TEST(state_moves_in_mid_work)
+{
+	struct rng *rng, *other;
+	struct rng_state state;
+	struct ring *ring;
+	unsigned irqs;
+
+	rig_init(&rig);
+	rng = rng_new(&rig.env);
+	other = rng_new(&rig.env);
+	CHECK(rig_start(&rig, rng_dev(rng), RIG_F_EVENT_IDX | RIG_F_INDIRECT_DESC));
+	ring = &rig.rings[0];
+	ring_post(ring, 64);
+	ring_add(ring, NULL, 0, &(struct ring_buf){rig_alloc(&rig, 100), 100}, 1); /* offered, not kicked */
+	rng_save(rng, &state);
+	CHECK_INT(state.virtio.queues[0].last_avail, 1);
+	rng_free(rng);
+	irqs = rig.irqs;
+	CHECK_INT(rng_load(other, &state), 0);
+	CHECK_INT(rig.irqs, irqs + 1); /* the one that nobody acknowledged */
+	rig.dev = rng_dev(other);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_STATUS), 15);
+	rig_turn(&rig);
+	CHECK_INT(ring_take(ring, NULL, 0), 64);
+	CHECK_INT(ring_take(ring, NULL, 0), 100);
+	ring_post(ring, 5);
+	CHECK_INT(ring_take(ring, NULL, 0), 5);
+	rng_free(other);
+	rig_fini(&rig);
+}
+
+TEST(state_is_not_trusted)
+{
+	struct virtio_state good, bad;
+	struct virtq before;
+
+	ring_make(0);
+	virtio_save(&idle.dev, &good);
+	rig_reset(&rig);
+	before = idle.dev.queues[0];
+#define REFUSED(change)                                   \
+	do {                                              \
+		bad = good;                               \
+		change;                                   \
+		CHECK_INT(virtio_load(&idle.dev, &bad), -EINVAL); \
+		CHECK_MEM(&before, &idle.dev.queues[0], sizeof(before)); \
+		CHECK_INT(idle.dev.status, 0);            \
+	} while (0)
+	REFUSED(bad.version++);
+	REFUSED(bad.device_id++);
+	REFUSED(bad.queue_count--);
+	REFUSED(bad.driver_features |= 1);
+	REFUSED(bad.driver_features = 0);
+	REFUSED(bad.status |= 0x100);
+	REFUSED(bad.status = RIG_DRIVER_OK);
+	REFUSED(bad.status = 0); /* but queues that are ready */
+	REFUSED(bad.queues[1].num = 3);
+	REFUSED(bad.queues[1].desc_gpa = RIG_BYTES - 16);
+	REFUSED(bad.queues[1].used_gpa = UINT64_MAX - 3);
+	REFUSED(bad.queues[1].ready = 2);
+	REFUSED(bad.queues[1].broken = 2);
+#undef REFUSED
+	CHECK_INT(virtio_load(&idle.dev, &good), 0);
+	CHECK_INT(idle.dev.status, 15);
+	idle_end();
+}
+
+/* A device with a loop of its own: its request blocks, yet the driver reads and acknowledges. */
+struct slow {
+	struct virtio_dev dev;
+	int entered[2], go[2];
+	unsigned kicks;
+};
+
+static void slow_kick(struct virtio_dev *dev, unsigned queue)
+{
+	struct slow *slow = (struct slow *)dev;
+	char byte = 0;
+
+	(void)queue;
+	slow->kicks++;
+	virtio_config_changed(dev);
+	CHECK_INT(write(slow->entered[1], &byte, 1), 1);
+	CHECK_INT(read(slow->go[0], &byte, 1), 1);
+}
+
+TEST(slow_device_stops_nobody)
+{
+	static const struct virtio_ops ops = {.kick = slow_kick};
+	struct slow slow = {.dev = {.ops = &ops, .name = "slow", .device_id = 42, .queue_count = 1}};
+	struct loop_thread *thread;
+	char byte = 0;
+
+	rig_init(&rig);
+	rig.env.loop = loop_new();
+	rig.env.own_loop = true;
+	CHECK_INT(pipe(slow.entered) | pipe(slow.go), 0);
+	virtio_init(&slow.dev, &rig.env);
+	thread = loop_thread_start(rig.env.loop, "slow");
+	CHECK(rig_start(&rig, &slow.dev, 0));
+	loop_lock(rig.env.loop);
+	virtio_kick_again(&slow.dev, 0);
+	loop_unlock(rig.env.loop);
+	CHECK_INT(read(slow.entered[0], &byte, 1), 1);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_STATUS), 15);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
+	rig_write(&rig, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_CONFIG);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+	CHECK_INT(write(slow.go[1], &byte, 1), 1);
+	rig_reset(&rig); /* waits for it */
+	CHECK_INT(slow.kicks, 1);
+	loop_thread_stop(thread);
+	virtio_fini(&slow.dev);
+	loop_free(rig.env.loop);
+	for (unsigned i = 0; i < 2; i++) {
+		close(slow.entered[i]);
+		close(slow.go[i]);
+	}
+	rig_fini(&rig);
+}
+
 int main(void)
 {
 	RUN(identity_registers);
@@ -553,5 +699,9 @@ int main(void)
 	RUN(broken_ring_lets_the_rest_live);
 	RUN(rng_fills_and_caps);
 	RUN(rng_work_is_bounded_per_kick);
+	RUN(filled_chains_appear_together);
+	RUN(state_moves_in_mid_work);
+	RUN(state_is_not_trusted);
+	RUN(slow_device_stops_nobody);
 	return test_done();
 }
