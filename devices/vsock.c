@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * vsock: virtio-vsock (virtio 1.2, section 5.10). Owns connections, their credit and what waits for the guest; knows
- * nothing of what is said on them.
+ * vsock: virtio-vsock (virtio 1.2, section 5.10): the device, its rings and packets, and the ports that are listened on.
+ * Connections, their credit and what waits for the guest are in vsock_conn.c. Knows nothing of what is said on them.
  *
  * Theory of operation
  * -------------------
@@ -32,6 +32,7 @@
  */
 #include "devices/vsock.h"
 
+#include "devices/vsock_conn.h"
 #include "lib/util.h"
 
 #include <assert.h>
@@ -48,51 +49,12 @@ enum {
 	HEADER_BYTES = sizeof(struct virtio_vsock_hdr),
 	PACKET_BYTES_MAX = 64 * 1024, /* most payload the Linux driver takes in one packet */
 	COPY_BYTES = 16 * 1024,
-	RING_BYTES_MIN = 4096,
-	BUCKETS = 256,
 	ORPHANS_MAX = 64, /* RSTs to packets of no connection */
 	HOST_PORT_FIRST = 1024,
 	SHUTDOWN_BOTH = VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND,
 };
 
 static_assert(sizeof(struct virtio_vsock_hdr) == 44, "virtio 1.2, 5.10.6");
-static_assert(VSOCK_SEND_BYTES % RING_BYTES_MIN == 0, "the ring doubles up to it");
-
-enum conn_state { CONN_OPENING, CONN_OPEN, CONN_CLOSING, CONN_DEAD, CONN_GONE };
-
-/* Control packets to be sent, a bit each. */
-enum {
-	SAY_RST = 1 << 0,
-	SAY_REQUEST = 1 << 1,
-	SAY_RESPONSE = 1 << 2,
-	SAY_SHUTDOWN = 1 << 3,
-	SAY_CREDIT_UPDATE = 1 << 4,
-	SAY_CREDIT_REQUEST = 1 << 5,
-};
-
-struct vsock_conn {
-	struct vsock *vsock;
-	struct vsock_conn *chained;		      /* in its bucket, or in vsock->gone */
-	struct vsock_conn *waiting_prev, *waiting_next; /* while waiting is true */
-	const struct vsock_user *user;		      /* NULL: nobody to be told */
-	void *ctx;
-	uint32_t host_port, guest_port;
-	enum conn_state state;
-	unsigned say;
-	bool waiting;
-	bool guest_sends_no_more, guest_reads_no_more; /* the guest shut down */
-	bool host_sends_no_more;		       /* vsock_shutdown_send() */
-	bool shutdown_sent;			       /* and the guest was told */
-	bool want_writable;
-	bool credit_asked; /* CREDIT_REQUEST sent, no news since */
-	/* from the guest: bytes received, consumed, and told to be consumed */
-	uint32_t received, consumed, consumed_told;
-	/* to the guest: bytes sent; its buffer and what it consumed */
-	uint32_t sent, peer_buffer, peer_consumed;
-	/* bytes not yet sent: ring_bytes from ring_at; ring_room is a power of two, 0 without ring */
-	uint8_t *ring;
-	size_t ring_room, ring_at, ring_bytes;
-};
 
 struct listener {
 	uint32_t port;
@@ -117,267 +79,13 @@ struct vsock {
 	struct virtio_vsock_config config;
 	struct listener listeners[VSOCK_LISTENERS_MAX];
 	unsigned listener_count;
-	struct vsock_conn *buckets[BUCKETS];
-	unsigned conn_count;
-	struct vsock_conn *waiting_first, *waiting_last;
+	struct vsock_table table;
 	struct orphan orphans[ORPHANS_MAX]; /* a ring */
 	unsigned orphan_at, orphan_count;
 	uint32_t next_port;
-	struct vsock_conn *gone;
-	struct loop_task gone_task;
 	struct virtq_chain chain; /* too large for the stack */
 	uint8_t copy[COPY_BYTES]; /* what a user is shown must not change under its hands */
 };
-
-/* The send ring */
-
-static void ring_free(struct vsock_conn *conn)
-{
-	free(conn->ring);
-	conn->ring = NULL;
-	conn->ring_room = conn->ring_at = conn->ring_bytes = 0;
-}
-
-/* Up to two pieces from offset on; returns the length of the first, the rest begins at ring[0]. */
-static size_t ring_piece(const struct vsock_conn *conn, size_t offset, size_t bytes, size_t *at)
-{
-	*at = (conn->ring_at + offset) & (conn->ring_room - 1);
-	return MIN(bytes, conn->ring_room - *at);
-}
-
-static void ring_grow(struct vsock_conn *conn, size_t need)
-{
-	size_t room = conn->ring_room ? conn->ring_room : RING_BYTES_MIN, at, first;
-	uint8_t *ring;
-
-	if (need <= conn->ring_room)
-		return;
-	while (room < need)
-		room *= 2;
-	ring = xmalloc(room);
-	if (conn->ring_bytes) {
-		first = ring_piece(conn, 0, conn->ring_bytes, &at);
-		memcpy(ring, conn->ring + at, first);
-		memcpy(ring + first, conn->ring, conn->ring_bytes - first);
-	}
-	free(conn->ring);
-	conn->ring = ring;
-	conn->ring_room = room;
-	conn->ring_at = 0;
-}
-
-static void ring_put(struct vsock_conn *conn, const uint8_t *bytes, size_t count)
-{
-	size_t at, first;
-
-	if (!count)
-		return;
-	ring_grow(conn, conn->ring_bytes + count);
-	first = ring_piece(conn, conn->ring_bytes, count, &at);
-	memcpy(conn->ring + at, bytes, first);
-	memcpy(conn->ring, bytes + first, count - first);
-	conn->ring_bytes += count;
-}
-
-/* Moves bytes from the ring into the guest's buffer, which has room for them. An empty ring costs nothing. */
-static void ring_take(struct vsock_conn *conn, struct virtq_chain *chain, size_t bytes)
-{
-	size_t at, first = ring_piece(conn, 0, bytes, &at);
-
-	chain_write(chain, conn->ring + at, first);
-	chain_write(chain, conn->ring, bytes - first);
-	conn->ring_at = (conn->ring_at + bytes) & (conn->ring_room - 1);
-	conn->ring_bytes -= bytes;
-	if (!conn->ring_bytes)
-		ring_free(conn);
-}
-
-/* Connections */
-
-static struct vsock_conn **bucket_of(struct vsock *vsock, uint32_t host_port, uint32_t guest_port)
-{
-	return &vsock->buckets[(guest_port * 31 + host_port) % BUCKETS];
-}
-
-static struct vsock_conn *conn_find(struct vsock *vsock, uint32_t host_port, uint32_t guest_port)
-{
-	struct vsock_conn *conn = *bucket_of(vsock, host_port, guest_port);
-
-	while (conn && (conn->host_port != host_port || conn->guest_port != guest_port))
-		conn = conn->chained;
-	return conn;
-}
-
-static struct vsock_conn *conn_new(struct vsock *vsock, uint32_t host_port, uint32_t guest_port)
-{
-	struct vsock_conn **bucket = bucket_of(vsock, host_port, guest_port), *conn;
-
-	if (vsock->conn_count == VSOCK_CONNS_MAX)
-		return NULL;
-	conn = xcalloc(1, sizeof(*conn));
-	conn->vsock = vsock;
-	conn->host_port = host_port;
-	conn->guest_port = guest_port;
-	conn->chained = *bucket;
-	*bucket = conn;
-	vsock->conn_count++;
-	return conn;
-}
-
-/* How many bytes the guest has room for. */
-static uint32_t peer_room(const struct vsock_conn *conn)
-{
-	uint32_t under_way = conn->sent - conn->peer_consumed;
-
-	return under_way < conn->peer_buffer ? conn->peer_buffer - under_way : 0;
-}
-
-/* The packet this connection should send next: enum virtio_vsock_op, 0 for none. */
-static uint16_t next_op(const struct vsock_conn *conn)
-{
-	if (conn->say & SAY_RST)
-		return VIRTIO_VSOCK_OP_RST;
-	if (conn->say & SAY_REQUEST)
-		return VIRTIO_VSOCK_OP_REQUEST;
-	if (conn->say & SAY_RESPONSE)
-		return VIRTIO_VSOCK_OP_RESPONSE;
-	if (conn->state != CONN_OPEN)
-		return 0;
-	if (conn->ring_bytes && peer_room(conn))
-		return VIRTIO_VSOCK_OP_RW;
-	if ((conn->say & SAY_SHUTDOWN) && !conn->ring_bytes)
-		return VIRTIO_VSOCK_OP_SHUTDOWN;
-	if (conn->say & SAY_CREDIT_REQUEST)
-		return VIRTIO_VSOCK_OP_CREDIT_REQUEST;
-	if (conn->say & SAY_CREDIT_UPDATE)
-		return VIRTIO_VSOCK_OP_CREDIT_UPDATE;
-	return 0;
-}
-
-/* Bytes wait and the guest has no room: asks once whether it has by now. */
-static void credit_ask(struct vsock_conn *conn)
-{
-	if (conn->state != CONN_OPEN || !conn->ring_bytes || peer_room(conn) || conn->credit_asked)
-		return;
-	conn->credit_asked = true;
-	conn->say |= SAY_CREDIT_REQUEST;
-}
-
-static void schedule(struct vsock *vsock)
-{
-	if (virtio_running(&vsock->dev))
-		virtio_kick_again(&vsock->dev, VSOCK_QUEUE_RX);
-}
-
-/* Puts the connection at the end of the line if it has something to say. */
-static void conn_wait(struct vsock_conn *conn)
-{
-	struct vsock *vsock = conn->vsock;
-
-	if (conn->waiting || !next_op(conn))
-		return;
-	conn->waiting = true;
-	conn->waiting_prev = vsock->waiting_last;
-	conn->waiting_next = NULL;
-	*(vsock->waiting_last ? &vsock->waiting_last->waiting_next : &vsock->waiting_first) = conn;
-	vsock->waiting_last = conn;
-	schedule(vsock);
-}
-
-static void conn_unwait(struct vsock_conn *conn)
-{
-	struct vsock *vsock = conn->vsock;
-
-	if (!conn->waiting)
-		return;
-	conn->waiting = false;
-	*(conn->waiting_prev ? &conn->waiting_prev->waiting_next : &vsock->waiting_first) = conn->waiting_next;
-	*(conn->waiting_next ? &conn->waiting_next->waiting_prev : &vsock->waiting_last) = conn->waiting_prev;
-}
-
-static void conn_free(struct vsock_conn *conn)
-{
-	struct vsock_conn **at = bucket_of(conn->vsock, conn->host_port, conn->guest_port);
-
-	while (*at != conn)
-		at = &(*at)->chained;
-	*at = conn->chained;
-	conn->vsock->conn_count--;
-	conn_unwait(conn);
-	ring_free(conn);
-	free(conn);
-}
-
-/* Nothing but an RST is left to be said; the user is forgotten. */
-static void conn_kill(struct vsock_conn *conn)
-{
-	conn->user = NULL;
-	conn->state = CONN_DEAD;
-	conn->say = SAY_RST;
-	ring_free(conn);
-	conn_wait(conn);
-}
-
-static void tell_closed(struct vsock_conn *conn)
-{
-	const struct vsock_user *user = conn->user;
-
-	conn->user = NULL;
-	if (user)
-		user->closed(conn->ctx, conn);
-}
-
-/* The connection is over: the guest gets an RST, the user closed(). */
-static void conn_reset(struct vsock_conn *conn)
-{
-	const struct vsock_user *user = conn->user;
-
-	conn_kill(conn);
-	conn->user = user;
-	tell_closed(conn);
-}
-
-static void conn_fault(struct vsock_conn *conn, const char *why)
-{
-	log_guest(&conn->vsock->dev.limit, "vsock: connection from guest port %u to %u is reset: %s",
-		  conn->guest_port, conn->host_port, why);
-	conn_reset(conn);
-}
-
-/* All connections end without a word to the guest; their users hear of it in the next turn. */
-static void conns_abandon(struct vsock *vsock)
-{
-	for (unsigned i = 0; i < BUCKETS; i++) {
-		struct vsock_conn *conn;
-
-		while ((conn = vsock->buckets[i])) {
-			vsock->buckets[i] = conn->chained;
-			conn_unwait(conn);
-			ring_free(conn);
-			conn->state = CONN_GONE;
-			conn->say = 0;
-			conn->chained = vsock->gone;
-			vsock->gone = conn;
-		}
-	}
-	vsock->conn_count = 0;
-	vsock->orphan_count = 0;
-	if (vsock->gone)
-		loop_task_post(vsock->dev.env.loop, &vsock->gone_task);
-}
-
-static void gone_run(void *ctx)
-{
-	struct vsock *vsock = ctx;
-
-	while (vsock->gone) {
-		struct vsock_conn *conn = vsock->gone;
-
-		vsock->gone = conn->chained;
-		tell_closed(conn);
-		free(conn);
-	}
-}
 
 /* From the guest */
 
@@ -387,7 +95,7 @@ static void orphan_add(struct vsock *vsock, const struct packet *packet)
 		return;
 	vsock->orphans[(vsock->orphan_at + vsock->orphan_count++) % ORPHANS_MAX] = (struct orphan){
 		.host_port = packet->dst_port, .guest_port = packet->src_port, .type = packet->type};
-	schedule(vsock);
+	vsock_table_schedule(&vsock->table);
 }
 
 static const struct listener *listener_find(const struct vsock *vsock, uint32_t port)
@@ -401,7 +109,7 @@ static const struct listener *listener_find(const struct vsock *vsock, uint32_t 
 static void conn_accept(struct vsock *vsock, const struct packet *packet)
 {
 	const struct listener *listener = listener_find(vsock, packet->dst_port);
-	struct vsock_conn *conn = listener ? conn_new(vsock, packet->dst_port, packet->src_port) : NULL;
+	struct vsock_conn *conn = listener ? vsock_conn_new(&vsock->table, packet->dst_port, packet->src_port) : NULL;
 	const struct vsock_user *user = NULL;
 	void *ctx = NULL;
 
@@ -415,40 +123,27 @@ static void conn_accept(struct vsock *vsock, const struct packet *packet)
 	conn->peer_consumed = conn->sent = packet->fwd_cnt; /* 0 from a sane driver: only differences count */
 	if (!listener->accept(listener->ctx, conn, &user, &ctx)) {
 		if (conn->state == CONN_OPEN)
-			conn_kill(conn);
+			vsock_conn_kill(conn);
 		return;
 	}
 	if (conn->state != CONN_OPEN) /* it called vsock_close() */
 		return;
 	conn->user = user;
 	conn->ctx = ctx;
-	conn_wait(conn);
-}
-
-static void credit_update(struct vsock_conn *conn, const struct packet *packet)
-{
-	conn->peer_buffer = packet->buf_alloc;
-	if (packet->fwd_cnt - conn->peer_consumed <= conn->sent - conn->peer_consumed)
-		conn->peer_consumed = packet->fwd_cnt;
-	if (peer_room(conn)) {
-		conn->credit_asked = false;
-		conn->say &= ~(unsigned)SAY_CREDIT_REQUEST;
-	}
-	conn_wait(conn);
+	vsock_conn_wait(conn);
 }
 
 /* len was checked against the chain. */
-static void conn_data(struct vsock_conn *conn, struct virtq_chain *chain, uint32_t len)
+static void conn_data(struct vsock *vsock, struct vsock_conn *conn, struct virtq_chain *chain, uint32_t len)
 {
-	struct vsock *vsock = conn->vsock;
 	uint32_t held = conn->received - conn->consumed;
 
 	if (conn->guest_sends_no_more || conn->state == CONN_OPENING) {
-		conn_fault(conn, "data out of season");
+		vsock_conn_fault(conn, "data out of season");
 		return;
 	}
 	if (len > VSOCK_WINDOW_BYTES - held) {
-		conn_fault(conn, "more data than credit");
+		vsock_conn_fault(conn, "more data than credit");
 		return;
 	}
 	conn->received += len;
@@ -463,11 +158,11 @@ static void conn_data(struct vsock_conn *conn, struct virtq_chain *chain, uint32
 static void conn_response(struct vsock_conn *conn)
 {
 	if (conn->state != CONN_OPENING || (conn->say & SAY_REQUEST)) {
-		conn_fault(conn, "answer without question");
+		vsock_conn_fault(conn, "answer without question");
 		return;
 	}
 	conn->state = CONN_OPEN;
-	conn_wait(conn);
+	vsock_conn_wait(conn);
 	conn->user->open(conn->ctx, conn);
 }
 
@@ -478,8 +173,8 @@ static void guest_stops_reading(struct vsock_conn *conn)
 
 	conn->guest_reads_no_more = true;
 	conn->want_writable = false;
-	ring_free(conn);
-	conn_wait(conn); /* a SHUTDOWN may have waited for the ring */
+	vsock_conn_drop_bytes(conn);
+	vsock_conn_wait(conn); /* a SHUTDOWN may have waited for the ring */
 	if (want && conn->user)
 		conn->user->writable(conn->ctx, conn);
 }
@@ -489,7 +184,7 @@ static void guest_stops_sending(struct vsock_conn *conn)
 	conn->guest_sends_no_more = true;
 	if (conn->shutdown_sent) {
 		conn->say |= SAY_SHUTDOWN; /* once more, for both ways */
-		conn_wait(conn);
+		vsock_conn_wait(conn);
 	}
 	if (conn->user)
 		conn->user->eof(conn->ctx, conn);
@@ -498,7 +193,7 @@ static void guest_stops_sending(struct vsock_conn *conn)
 static void conn_shutdown(struct vsock_conn *conn, uint32_t flags)
 {
 	if (conn->state == CONN_OPENING) {
-		conn_fault(conn, "shutdown out of season");
+		vsock_conn_fault(conn, "shutdown out of season");
 		return;
 	}
 	if ((flags & VIRTIO_VSOCK_SHUTDOWN_SEND) && !conn->guest_sends_no_more)
@@ -507,20 +202,21 @@ static void conn_shutdown(struct vsock_conn *conn, uint32_t flags)
 		guest_stops_reading(conn);
 	/* 5.10.6.5: a shutdown of both ways is answered with RST. */
 	if (conn->guest_sends_no_more && conn->guest_reads_no_more && conn->state != CONN_DEAD)
-		conn_reset(conn);
+		vsock_conn_reset(conn);
 }
 
-static void conn_packet(struct vsock_conn *conn, const struct packet *packet, struct virtq_chain *chain)
+static void conn_packet(struct vsock *vsock, struct vsock_conn *conn, const struct packet *packet,
+			struct virtq_chain *chain)
 {
 	if (packet->op == VIRTIO_VSOCK_OP_RST) {
 		conn->state = CONN_DEAD;
-		tell_closed(conn);
-		conn_free(conn);
+		vsock_conn_tell_closed(conn);
+		vsock_conn_free(conn);
 		return;
 	}
 	if (conn->state == CONN_DEAD) /* our RST is on its way and answers this as well */
 		return;
-	credit_update(conn, packet);
+	vsock_conn_credit(conn, packet->buf_alloc, packet->fwd_cnt);
 	switch (packet->op) {
 	case VIRTIO_VSOCK_OP_RESPONSE:
 		conn_response(conn);
@@ -529,19 +225,19 @@ static void conn_packet(struct vsock_conn *conn, const struct packet *packet, st
 		conn_shutdown(conn, packet->flags);
 		break;
 	case VIRTIO_VSOCK_OP_RW:
-		conn_data(conn, chain, packet->len);
+		conn_data(vsock, conn, chain, packet->len);
 		break;
 	case VIRTIO_VSOCK_OP_CREDIT_UPDATE:
 		break;
 	case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
 		conn->say |= SAY_CREDIT_UPDATE;
-		conn_wait(conn);
+		vsock_conn_wait(conn);
 		break;
 	case VIRTIO_VSOCK_OP_REQUEST:
-		conn_fault(conn, "opened twice");
+		vsock_conn_fault(conn, "opened twice");
 		break;
 	default:
-		conn_fault(conn, "unknown operation");
+		vsock_conn_fault(conn, "unknown operation");
 	}
 }
 
@@ -577,11 +273,13 @@ static void packet_take(struct vsock *vsock, struct virtq_chain *chain)
 	}
 	if (packet.src_cid != VSOCK_GUEST_CID || packet.dst_cid != VSOCK_HOST_CID)
 		return; /* not from the guest, or to another machine: nobody to answer (as Linux' vhost does) */
-	conn = packet.type == VIRTIO_VSOCK_TYPE_STREAM ? conn_find(vsock, packet.dst_port, packet.src_port) : NULL;
+	conn = vsock_conn_find(&vsock->table, packet.dst_port, packet.src_port);
+	if (packet.type != VIRTIO_VSOCK_TYPE_STREAM)
+		conn = NULL;
 	if (conn && packet.len > chain->out_bytes - HEADER_BYTES && conn->state != CONN_DEAD)
-		conn_fault(conn, "packet shorter than it says");
+		vsock_conn_fault(conn, "packet shorter than it says");
 	else if (conn)
-		conn_packet(conn, &packet, chain);
+		conn_packet(vsock, conn, &packet, chain);
 	else if (packet.op == VIRTIO_VSOCK_OP_REQUEST && packet.type == VIRTIO_VSOCK_TYPE_STREAM)
 		conn_accept(vsock, &packet);
 	else
@@ -647,7 +345,7 @@ static uint32_t shutdown_flags(const struct vsock_conn *conn)
 	return conn->guest_sends_no_more ? SHUTDOWN_BOTH : VIRTIO_VSOCK_SHUTDOWN_SEND;
 }
 
-/* Writes the packet of next_op() and forgets what it said. */
+/* Writes the packet of vsock_conn_op() and forgets what it said. */
 static void conn_write(struct vsock_conn *conn, struct virtq_chain *chain, uint16_t op)
 {
 	static const unsigned said[] = {
@@ -671,11 +369,11 @@ static void conn_write(struct vsock_conn *conn, struct virtq_chain *chain, uint1
 	if (op == VIRTIO_VSOCK_OP_RW) {
 		size_t room = MIN(chain->in_bytes - HEADER_BYTES, (uint64_t)PACKET_BYTES_MAX);
 
-		packet.len = (uint32_t)MIN(MIN(conn->ring_bytes, room), (size_t)peer_room(conn));
+		packet.len = (uint32_t)MIN(MIN(conn->ring_bytes, room), (size_t)vsock_conn_room(conn));
 	}
 	header_write(chain, &packet);
 	if (packet.len)
-		ring_take(conn, chain, packet.len);
+		vsock_conn_take(conn, chain, packet.len);
 	conn->sent += packet.len;
 	/* Every packet carries our credit. */
 	conn->consumed_told = conn->consumed;
@@ -687,24 +385,24 @@ static void conn_sent(struct vsock_conn *conn, uint16_t op)
 {
 	switch (op) {
 	case VIRTIO_VSOCK_OP_RST:
-		conn_free(conn);
+		vsock_conn_free(conn);
 		return;
 	case VIRTIO_VSOCK_OP_SHUTDOWN:
 		conn->shutdown_sent = true;
 		if (conn->guest_sends_no_more) {
 			conn->state = CONN_CLOSING;
-			tell_closed(conn);
+			vsock_conn_tell_closed(conn);
 		}
 		break;
 	case VIRTIO_VSOCK_OP_RW:
-		credit_ask(conn);
+		vsock_conn_ask_credit(conn);
 		if (conn->want_writable && conn->ring_bytes <= VSOCK_SEND_BYTES / 2) {
 			conn->want_writable = false;
 			conn->user->writable(conn->ctx, conn);
 		}
 		break;
 	}
-	conn_wait(conn);
+	vsock_conn_wait(conn);
 }
 
 /* One packet into one chain of the RX queue; there is one to be sent. */
@@ -712,7 +410,7 @@ static void send_one(struct vsock *vsock)
 {
 	struct virtq *vq = &vsock->dev.queues[VSOCK_QUEUE_RX];
 	struct virtq_chain *chain = &vsock->chain;
-	struct vsock_conn *conn = vsock->waiting_first;
+	struct vsock_conn *conn = vsock->table.waiting_first;
 	uint16_t op;
 
 	/* A buffer that holds no byte of data would let a connection send empty packets for ever. */
@@ -726,8 +424,8 @@ static void send_one(struct vsock *vsock)
 		virtq_push(vq, chain->head, HEADER_BYTES);
 		return;
 	}
-	op = next_op(conn);
-	conn_unwait(conn);
+	op = vsock_conn_op(conn);
+	vsock_conn_unwait(conn);
 	conn_write(conn, chain, op);
 	virtq_push(vq, chain->head, (uint32_t)chain->written_bytes);
 	conn_sent(conn, op);
@@ -736,9 +434,9 @@ static void send_one(struct vsock *vsock)
 /* True when there is a packet to be sent. What a connection waited for may be void since: the guest took credit back. */
 static bool anything_to_send(struct vsock *vsock)
 {
-	while (!vsock->orphan_count && vsock->waiting_first && !next_op(vsock->waiting_first))
-		conn_unwait(vsock->waiting_first);
-	return vsock->orphan_count || vsock->waiting_first;
+	while (!vsock->orphan_count && vsock->table.waiting_first && !vsock_conn_op(vsock->table.waiting_first))
+		vsock_conn_unwait(vsock->table.waiting_first);
+	return vsock->orphan_count || vsock->table.waiting_first;
 }
 
 static void flush(struct vsock *vsock)
@@ -762,6 +460,12 @@ static void flush(struct vsock *vsock)
 	virtio_interrupt(&vsock->dev, VSOCK_QUEUE_RX);
 }
 
+static void abandon(struct vsock *vsock)
+{
+	vsock_table_abandon(&vsock->table);
+	vsock->orphan_count = 0;
+}
+
 static void vsock_kick(struct virtio_dev *dev, unsigned queue)
 {
 	struct vsock *vsock = CONTAINER_OF(dev, struct vsock, dev);
@@ -772,7 +476,7 @@ static void vsock_kick(struct virtio_dev *dev, unsigned queue)
 		receive(vsock);
 	flush(vsock);
 	if (!virtio_running(dev)) /* broken: nothing will ever come or go again */
-		conns_abandon(vsock);
+		abandon(vsock);
 }
 
 static void vsock_start(struct virtio_dev *dev)
@@ -782,7 +486,7 @@ static void vsock_start(struct virtio_dev *dev)
 
 static void vsock_reset(struct virtio_dev *dev)
 {
-	conns_abandon(CONTAINER_OF(dev, struct vsock, dev));
+	abandon(CONTAINER_OF(dev, struct vsock, dev));
 }
 
 static const struct virtio_ops vsock_ops = {
@@ -799,7 +503,6 @@ struct vsock *vsock_new(const struct virtio_env *env)
 
 	vsock->config.guest_cid = htole64(VSOCK_GUEST_CID);
 	vsock->next_port = HOST_PORT_FIRST;
-	vsock->gone_task = (struct loop_task){.fn = gone_run, .ctx = vsock};
 	vsock->dev.ops = &vsock_ops;
 	vsock->dev.name = "vsock";
 	vsock->dev.device_id = VIRTIO_ID_VSOCK;
@@ -807,6 +510,7 @@ struct vsock *vsock_new(const struct virtio_env *env)
 	vsock->dev.config_bytes = sizeof(vsock->config);
 	vsock->dev.queue_count = QUEUE_COUNT;
 	virtio_init(&vsock->dev, env);
+	vsock_table_init(&vsock->table, &vsock->dev);
 	return vsock;
 }
 
@@ -814,14 +518,7 @@ void vsock_free(struct vsock *vsock)
 {
 	if (!vsock)
 		return;
-	conns_abandon(vsock);
-	loop_task_cancel(vsock->dev.env.loop, &vsock->gone_task);
-	while (vsock->gone) {
-		struct vsock_conn *conn = vsock->gone;
-
-		vsock->gone = conn->chained;
-		free(conn);
-	}
+	vsock_table_fini(&vsock->table);
 	virtio_fini(&vsock->dev);
 	free(vsock);
 }
@@ -850,13 +547,13 @@ static uint32_t free_port(struct vsock *vsock, uint32_t guest_port)
 		port = vsock->next_port++;
 		if (vsock->next_port == UINT32_MAX) /* VMADDR_PORT_ANY */
 			vsock->next_port = HOST_PORT_FIRST;
-	} while (listener_find(vsock, port) || conn_find(vsock, port, guest_port));
+	} while (listener_find(vsock, port) || vsock_conn_find(&vsock->table, port, guest_port));
 	return port;
 }
 
 struct vsock_conn *vsock_connect(struct vsock *vsock, uint32_t port, const struct vsock_user *user, void *ctx)
 {
-	struct vsock_conn *conn = conn_new(vsock, free_port(vsock, port), port);
+	struct vsock_conn *conn = vsock_conn_new(&vsock->table, free_port(vsock, port), port);
 
 	if (!conn)
 		return NULL;
@@ -864,62 +561,6 @@ struct vsock_conn *vsock_connect(struct vsock *vsock, uint32_t port, const struc
 	conn->ctx = ctx;
 	conn->state = CONN_OPENING;
 	conn->say = SAY_REQUEST;
-	conn_wait(conn);
+	vsock_conn_wait(conn);
 	return conn;
-}
-
-size_t vsock_send(struct vsock_conn *conn, const void *bytes, size_t count)
-{
-	size_t taken;
-
-	assert(!conn->host_sends_no_more);
-	if (conn->guest_reads_no_more || conn->state > CONN_OPEN)
-		return count;
-	taken = MIN(count, VSOCK_SEND_BYTES - conn->ring_bytes);
-	ring_put(conn, bytes, taken);
-	if (taken < count)
-		conn->want_writable = true;
-	credit_ask(conn);
-	conn_wait(conn);
-	return taken;
-}
-
-size_t vsock_send_pending(const struct vsock_conn *conn)
-{
-	return conn->ring_bytes;
-}
-
-void vsock_consumed(struct vsock_conn *conn, size_t bytes)
-{
-	assert(bytes <= conn->received - conn->consumed);
-	conn->consumed += (uint32_t)bytes;
-	if (conn->consumed - conn->consumed_told < VSOCK_WINDOW_BYTES / 4)
-		return;
-	conn->say |= SAY_CREDIT_UPDATE;
-	conn_wait(conn);
-}
-
-void vsock_shutdown_send(struct vsock_conn *conn)
-{
-	if (conn->host_sends_no_more)
-		return;
-	conn->host_sends_no_more = true;
-	if (conn->state > CONN_OPEN)
-		return;
-	conn->say |= SAY_SHUTDOWN;
-	conn_wait(conn);
-}
-
-void vsock_close(struct vsock_conn *conn)
-{
-	assert(conn->state != CONN_DEAD);
-	if (conn->state == CONN_GONE) /* freed by gone_run() */
-		conn->user = NULL;
-	else
-		conn_kill(conn);
-}
-
-uint32_t vsock_guest_port(const struct vsock_conn *conn)
-{
-	return conn->guest_port;
 }
