@@ -22,7 +22,14 @@
  *	       \       \-> DEAD       no user any more; an RST is to go out, then it is freed
  *	        any -----> GONE       the device was reset; the user is told on the loop, then it is freed
  *
- * closed() after a reset is put off to a task because the reset comes on a vCPU thread.
+ * closed() after a reset is put off to a task because the reset comes on a vCPU thread. OPENING ends after connect_ms
+ * if the guest says nothing.
+ *
+ * A saved device has no connections: their host ends are this process's, and the user that would answer on them does not
+ * come back with the state. The guest is told by an event after loading (5.10.6.7, VIRTIO_VSOCK_EVENT_TRANSPORT_RESET)
+ * and then drops those it believes open. That event is not for a connection of which the guest only asked: so the state
+ * holds the RSTs that were still to be sent, and one for every REQUEST that has no answer yet. Before the event went
+ * out nothing of the guest's is looked at.
  *
  * Credit (5.10.6.3): counters are 32 bits and wrap. We announce VSOCK_WINDOW_BYTES and tell what was consumed with every
  * packet, and by a packet of its own each time a quarter of the window was consumed since we last told: half a window
@@ -47,9 +54,9 @@ enum { QUEUE_COUNT = VSOCK_QUEUE_EVENT + 1 };
 
 enum {
 	HEADER_BYTES = sizeof(struct virtio_vsock_hdr),
+	EVENT_BYTES = sizeof(struct virtio_vsock_event),
 	PACKET_BYTES_MAX = 64 * 1024, /* most payload the Linux driver takes in one packet */
 	COPY_BYTES = 16 * 1024,
-	ORPHANS_MAX = 64, /* RSTs to packets of no connection */
 	HOST_PORT_FIRST = 1024,
 	SHUTDOWN_BOTH = VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND,
 };
@@ -80,8 +87,9 @@ struct vsock {
 	struct listener listeners[VSOCK_LISTENERS_MAX];
 	unsigned listener_count;
 	struct vsock_table table;
-	struct orphan orphans[ORPHANS_MAX]; /* a ring */
+	struct orphan orphans[VSOCK_RSTS_MAX]; /* RSTs to packets of no connection: a ring */
 	unsigned orphan_at, orphan_count;
+	bool lost; /* loaded, and the guest was not told yet that its connections are gone */
 	uint32_t next_port;
 	struct virtq_chain chain; /* too large for the stack */
 	uint8_t copy[COPY_BYTES]; /* what a user is shown must not change under its hands */
@@ -91,9 +99,9 @@ struct vsock {
 
 static void orphan_add(struct vsock *vsock, const struct packet *packet)
 {
-	if (packet->op == VIRTIO_VSOCK_OP_RST || vsock->orphan_count == ORPHANS_MAX)
+	if (packet->op == VIRTIO_VSOCK_OP_RST || vsock->orphan_count == VSOCK_RSTS_MAX)
 		return;
-	vsock->orphans[(vsock->orphan_at + vsock->orphan_count++) % ORPHANS_MAX] = (struct orphan){
+	vsock->orphans[(vsock->orphan_at + vsock->orphan_count++) % VSOCK_RSTS_MAX] = (struct orphan){
 		.host_port = packet->dst_port, .guest_port = packet->src_port, .type = packet->type};
 	vsock_table_schedule(&vsock->table);
 }
@@ -155,56 +163,6 @@ static void conn_data(struct vsock *vsock, struct vsock_conn *conn, struct virtq
 	}
 }
 
-static void conn_response(struct vsock_conn *conn)
-{
-	if (conn->state != CONN_OPENING || (conn->say & SAY_REQUEST)) {
-		vsock_conn_fault(conn, "answer without question");
-		return;
-	}
-	conn->state = CONN_OPEN;
-	vsock_conn_wait(conn);
-	conn->user->open(conn->ctx, conn);
-}
-
-/* The guest reads no more: what waits for it, and what will, goes nowhere. */
-static void guest_stops_reading(struct vsock_conn *conn)
-{
-	bool want = conn->want_writable;
-
-	conn->guest_reads_no_more = true;
-	conn->want_writable = false;
-	vsock_conn_drop_bytes(conn);
-	vsock_conn_wait(conn); /* a SHUTDOWN may have waited for the ring */
-	if (want && conn->user)
-		conn->user->writable(conn->ctx, conn);
-}
-
-static void guest_stops_sending(struct vsock_conn *conn)
-{
-	conn->guest_sends_no_more = true;
-	if (conn->shutdown_sent) {
-		conn->say |= SAY_SHUTDOWN; /* once more, for both ways */
-		vsock_conn_wait(conn);
-	}
-	if (conn->user)
-		conn->user->eof(conn->ctx, conn);
-}
-
-static void conn_shutdown(struct vsock_conn *conn, uint32_t flags)
-{
-	if (conn->state == CONN_OPENING) {
-		vsock_conn_fault(conn, "shutdown out of season");
-		return;
-	}
-	if ((flags & VIRTIO_VSOCK_SHUTDOWN_SEND) && !conn->guest_sends_no_more)
-		guest_stops_sending(conn);
-	if ((flags & VIRTIO_VSOCK_SHUTDOWN_RCV) && !conn->guest_reads_no_more && conn->state != CONN_DEAD)
-		guest_stops_reading(conn);
-	/* 5.10.6.5: a shutdown of both ways is answered with RST. */
-	if (conn->guest_sends_no_more && conn->guest_reads_no_more && conn->state != CONN_DEAD)
-		vsock_conn_reset(conn);
-}
-
 static void conn_packet(struct vsock *vsock, struct vsock_conn *conn, const struct packet *packet,
 			struct virtq_chain *chain)
 {
@@ -219,10 +177,10 @@ static void conn_packet(struct vsock *vsock, struct vsock_conn *conn, const stru
 	vsock_conn_credit(conn, packet->buf_alloc, packet->fwd_cnt);
 	switch (packet->op) {
 	case VIRTIO_VSOCK_OP_RESPONSE:
-		conn_response(conn);
+		vsock_conn_answered(conn);
 		break;
 	case VIRTIO_VSOCK_OP_SHUTDOWN:
-		conn_shutdown(conn, packet->flags);
+		vsock_conn_shutdown(conn, packet->flags);
 		break;
 	case VIRTIO_VSOCK_OP_RW:
 		conn_data(vsock, conn, chain, packet->len);
@@ -336,7 +294,7 @@ static void orphan_send(struct vsock *vsock, struct virtq_chain *chain)
 				.op = VIRTIO_VSOCK_OP_RST};
 
 	header_write(chain, &packet);
-	vsock->orphan_at = (vsock->orphan_at + 1) % ORPHANS_MAX;
+	vsock->orphan_at = (vsock->orphan_at + 1) % VSOCK_RSTS_MAX;
 	vsock->orphan_count--;
 }
 
@@ -460,21 +418,47 @@ static void flush(struct vsock *vsock)
 	virtio_interrupt(&vsock->dev, VSOCK_QUEUE_RX);
 }
 
+/* Events */
+
+/* True when the guest knows that its connections are gone: at once, unless the device was loaded. */
+static bool loss_is_told(struct vsock *vsock)
+{
+	const struct virtio_vsock_event event = {.id = htole32(VIRTIO_VSOCK_EVENT_TRANSPORT_RESET)};
+	struct virtq *vq = &vsock->dev.queues[VSOCK_QUEUE_EVENT];
+	struct virtq_chain *chain = &vsock->chain;
+
+	if (!vsock->lost || !vq->ready) /* not ready: a driver that wants no events */
+		return true;
+	while (!virtio_pop(&vsock->dev, VSOCK_QUEUE_EVENT, chain))
+		if (!virtio_running(&vsock->dev) || !virtq_kick_enable(vq))
+			return false; /* the driver kicks when it gives buffers */
+	virtq_push(vq, chain->head, (uint32_t)chain_write(chain, &event, sizeof(event)));
+	vsock->lost = false;
+	if (chain->in_bytes < EVENT_BYTES)
+		virtio_broken(&vsock->dev, "event buffer without room");
+	virtio_interrupt(&vsock->dev, VSOCK_QUEUE_EVENT);
+	/* What had to wait for this. */
+	virtio_kick_again(&vsock->dev, VSOCK_QUEUE_TX);
+	return virtio_running(&vsock->dev);
+}
+
 static void abandon(struct vsock *vsock)
 {
 	vsock_table_abandon(&vsock->table);
 	vsock->orphan_count = 0;
+	vsock->lost = false;
 }
 
 static void vsock_kick(struct virtio_dev *dev, unsigned queue)
 {
 	struct vsock *vsock = CONTAINER_OF(dev, struct vsock, dev);
 
-	if (queue == VSOCK_QUEUE_EVENT) /* buffers for events we do not have */
-		return;
-	if (queue == VSOCK_QUEUE_TX)
-		receive(vsock);
-	flush(vsock);
+	if (loss_is_told(vsock)) {
+		if (queue == VSOCK_QUEUE_TX)
+			receive(vsock);
+		if (queue != VSOCK_QUEUE_EVENT)
+			flush(vsock);
+	}
 	if (!virtio_running(dev)) /* broken: nothing will ever come or go again */
 		abandon(vsock);
 }
@@ -551,6 +535,11 @@ static uint32_t free_port(struct vsock *vsock, uint32_t guest_port)
 	return port;
 }
 
+void vsock_connect_limit(struct vsock *vsock, unsigned ms)
+{
+	vsock->table.connect_ms = ms;
+}
+
 struct vsock_conn *vsock_connect(struct vsock *vsock, uint32_t port, const struct vsock_user *user, void *ctx)
 {
 	struct vsock_conn *conn = vsock_conn_new(&vsock->table, free_port(vsock, port), port);
@@ -560,7 +549,51 @@ struct vsock_conn *vsock_connect(struct vsock *vsock, uint32_t port, const struc
 	conn->user = user;
 	conn->ctx = ctx;
 	conn->state = CONN_OPENING;
-	conn->say = SAY_REQUEST;
-	vsock_conn_wait(conn);
+	vsock_conn_open(conn);
 	return conn;
+}
+
+/* Saved state */
+
+static void rst_save(struct vsock_state *state, uint32_t host_port, uint32_t guest_port, uint16_t type)
+{
+	if (state->rst_count < VSOCK_RSTS_MAX)
+		state->rsts[state->rst_count++] = (struct vsock_rst_state){host_port, guest_port, type};
+}
+
+void vsock_save(const struct vsock *vsock, struct vsock_state *state)
+{
+	*state = (struct vsock_state){.next_port = vsock->next_port};
+	virtio_save(&vsock->dev, &state->virtio);
+	for (unsigned i = 0; i < vsock->orphan_count; i++) {
+		const struct orphan *orphan = &vsock->orphans[(vsock->orphan_at + i) % VSOCK_RSTS_MAX];
+
+		rst_save(state, orphan->host_port, orphan->guest_port, orphan->type);
+	}
+	for (const struct vsock_conn *conn = vsock->table.waiting_first; conn; conn = conn->waiting_next)
+		if (conn->say & (SAY_RESPONSE | SAY_RST))
+			rst_save(state, conn->host_port, conn->guest_port, VIRTIO_VSOCK_TYPE_STREAM);
+}
+
+int vsock_load(struct vsock *vsock, const struct vsock_state *state)
+{
+	int err;
+
+	if (state->rst_count > VSOCK_RSTS_MAX || state->next_port < HOST_PORT_FIRST || state->next_port == UINT32_MAX)
+		return -EINVAL;
+	for (uint32_t i = 0; i < state->rst_count; i++)
+		if (state->rsts[i].type > UINT16_MAX)
+			return -EINVAL;
+	err = virtio_load(&vsock->dev, &state->virtio);
+	if (err)
+		return err;
+	vsock->next_port = state->next_port;
+	vsock->lost = virtio_running(&vsock->dev);
+	for (uint32_t i = 0; i < state->rst_count; i++)
+		vsock->orphans[i] = (struct orphan){.host_port = state->rsts[i].host_port,
+						    .guest_port = state->rsts[i].guest_port,
+						    .type = (uint16_t)state->rsts[i].type};
+	vsock->orphan_at = 0;
+	vsock->orphan_count = state->rst_count;
+	return 0;
 }

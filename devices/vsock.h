@@ -19,7 +19,9 @@ enum {
 	VSOCK_WINDOW_BYTES = 256 * 1024, /* credit given to the guest per connection */
 	VSOCK_SEND_BYTES = 256 * 1024,	 /* most that vsock_send() holds per connection */
 	VSOCK_CONNS_MAX = 1024,
-	VSOCK_LISTENERS_MAX = 8,
+	VSOCK_LISTENERS_MAX = 32,
+	VSOCK_CONNECT_MS = 10000, /* how long the guest may take to answer vsock_connect() */
+	VSOCK_RSTS_MAX = 64,	  /* answers to packets of no connection that wait for the guest */
 	VSOCK_QUEUE_RX = 0,
 	VSOCK_QUEUE_TX = 1,
 	VSOCK_QUEUE_EVENT = 2,
@@ -53,7 +55,11 @@ struct virtio_dev *vsock_dev(struct vsock *vsock);
 typedef bool vsock_accept_fn(void *ctx, struct vsock_conn *conn, const struct vsock_user **user, void **user_ctx);
 int vsock_listen(struct vsock *vsock, uint32_t port, vsock_accept_fn *accept, void *ctx);
 
-/* Connects to a guest port; open() or closed() tells how it went. NULL when VSOCK_CONNS_MAX is reached. */
+/*
+ * Connects to a guest port; open() or closed() tells how it went, closed() also when the guest has not answered after
+ * VSOCK_CONNECT_MS. NULL when VSOCK_CONNS_MAX is reached. vsock_connect_limit(): another time, for connections to come.
+ */
+void vsock_connect_limit(struct vsock *vsock, unsigned ms);
 struct vsock_conn *vsock_connect(struct vsock *vsock, uint32_t port, const struct vsock_user *user, void *ctx);
 
 /*
@@ -71,5 +77,21 @@ void vsock_shutdown_send(struct vsock_conn *conn);
 void vsock_close(struct vsock_conn *conn);
 /* Port of the guest's end. */
 uint32_t vsock_guest_port(const struct vsock_conn *conn);
+
+/*
+ * See virtio_save() and virtio_load(). Connections are not part of it, their host ends being this process's: after
+ * loading the guest is told that all are gone (VIRTIO_VSOCK_EVENT_TRANSPORT_RESET). Nor are listeners: their owners
+ * listen anew, before the loop runs. A connect of the guest's that had no answer yet is refused.
+ */
+struct vsock_rst_state {
+	uint32_t host_port, guest_port, type;
+};
+struct vsock_state {
+	struct virtio_state virtio;
+	uint32_t next_port, rst_count;
+	struct vsock_rst_state rsts[VSOCK_RSTS_MAX];
+};
+void vsock_save(const struct vsock *vsock, struct vsock_state *state);
+int vsock_load(struct vsock *vsock, const struct vsock_state *state);
 
 #endif

@@ -198,6 +198,11 @@ void vsock_conn_unwait(struct vsock_conn *conn)
 
 /* The end of a connection */
 
+static void deadline_cancel(struct vsock_conn *conn)
+{
+	loop_timer_cancel(conn->table->dev->env.loop, &conn->deadline);
+}
+
 void vsock_conn_free(struct vsock_conn *conn)
 {
 	struct vsock_conn **at = &conn->table->buckets[bucket_of(conn->host_port, conn->guest_port)];
@@ -206,6 +211,7 @@ void vsock_conn_free(struct vsock_conn *conn)
 		at = &(*at)->chained;
 	*at = conn->chained;
 	conn->table->count--;
+	deadline_cancel(conn);
 	vsock_conn_unwait(conn);
 	vsock_conn_drop_bytes(conn);
 	free(conn);
@@ -217,6 +223,7 @@ void vsock_conn_kill(struct vsock_conn *conn)
 	conn->user = NULL;
 	conn->state = CONN_DEAD;
 	conn->say = SAY_RST;
+	deadline_cancel(conn);
 	vsock_conn_drop_bytes(conn);
 	vsock_conn_wait(conn);
 }
@@ -247,6 +254,81 @@ void vsock_conn_fault(struct vsock_conn *conn, const char *why)
 	vsock_conn_reset(conn);
 }
 
+/* The guest did not answer. One that never heard of the connection (no buffers) gets no RST for it either. */
+static void deadline_passed(void *ctx)
+{
+	struct vsock_conn *conn = ctx;
+
+	if (!(conn->say & SAY_REQUEST)) {
+		vsock_conn_reset(conn);
+		return;
+	}
+	conn->state = CONN_DEAD;
+	vsock_conn_tell_closed(conn);
+	vsock_conn_free(conn);
+}
+
+void vsock_conn_open(struct vsock_conn *conn)
+{
+	struct vsock_table *table = conn->table;
+
+	conn->say = SAY_REQUEST;
+	conn->deadline = (struct loop_timer){.fn = deadline_passed, .ctx = conn};
+	loop_timer_set(table->dev->env.loop, &conn->deadline, clock_mono_ns() + table->connect_ms * UINT64_C(1000000));
+	vsock_conn_wait(conn);
+}
+
+void vsock_conn_answered(struct vsock_conn *conn)
+{
+	if (conn->state != CONN_OPENING || (conn->say & SAY_REQUEST)) {
+		vsock_conn_fault(conn, "answer without question");
+		return;
+	}
+	deadline_cancel(conn);
+	conn->state = CONN_OPEN;
+	vsock_conn_wait(conn);
+	conn->user->open(conn->ctx, conn);
+}
+
+/* The guest reads no more: what waits for it, and what will, goes nowhere. */
+static void guest_stops_reading(struct vsock_conn *conn)
+{
+	bool want = conn->want_writable;
+
+	conn->guest_reads_no_more = true;
+	conn->want_writable = false;
+	vsock_conn_drop_bytes(conn);
+	vsock_conn_wait(conn); /* a SHUTDOWN may have waited for the ring */
+	if (want && conn->user)
+		conn->user->writable(conn->ctx, conn);
+}
+
+static void guest_stops_sending(struct vsock_conn *conn)
+{
+	conn->guest_sends_no_more = true;
+	if (conn->shutdown_sent) {
+		conn->say |= SAY_SHUTDOWN; /* once more, for both ways */
+		vsock_conn_wait(conn);
+	}
+	if (conn->user)
+		conn->user->eof(conn->ctx, conn);
+}
+
+void vsock_conn_shutdown(struct vsock_conn *conn, uint32_t flags)
+{
+	if (conn->state == CONN_OPENING) {
+		vsock_conn_fault(conn, "shutdown out of season");
+		return;
+	}
+	if ((flags & VIRTIO_VSOCK_SHUTDOWN_SEND) && !conn->guest_sends_no_more)
+		guest_stops_sending(conn);
+	if ((flags & VIRTIO_VSOCK_SHUTDOWN_RCV) && !conn->guest_reads_no_more && conn->state != CONN_DEAD)
+		guest_stops_reading(conn);
+	/* 5.10.6.5: a shutdown of both ways is answered with RST. */
+	if (conn->guest_sends_no_more && conn->guest_reads_no_more && conn->state != CONN_DEAD)
+		vsock_conn_reset(conn);
+}
+
 /* All connections end without a word to the guest; their users hear of it in the next turn. */
 void vsock_table_abandon(struct vsock_table *table)
 {
@@ -255,6 +337,7 @@ void vsock_table_abandon(struct vsock_table *table)
 
 		while ((conn = table->buckets[i])) {
 			table->buckets[i] = conn->chained;
+			deadline_cancel(conn);
 			vsock_conn_unwait(conn);
 			vsock_conn_drop_bytes(conn);
 			conn->state = CONN_GONE;
@@ -283,7 +366,8 @@ static void gone_run(void *ctx)
 
 void vsock_table_init(struct vsock_table *table, struct virtio_dev *dev)
 {
-	*table = (struct vsock_table){.dev = dev, .gone_task = {.fn = gone_run, .ctx = table}};
+	*table = (struct vsock_table){.dev = dev, .connect_ms = VSOCK_CONNECT_MS};
+	table->gone_task = (struct loop_task){.fn = gone_run, .ctx = table};
 }
 
 void vsock_table_fini(struct vsock_table *table)

@@ -44,6 +44,7 @@ struct vsock_conn {
 	bool shutdown_sent;			       /* and the guest was told */
 	bool want_writable;
 	bool credit_asked; /* CREDIT_REQUEST sent, no news since */
+	struct loop_timer deadline; /* OPENING: until the guest has answered */
 	/* from the guest: bytes received, consumed, and told to be consumed */
 	uint32_t received, consumed, consumed_told;
 	/* to the guest: bytes sent; its buffer and what it consumed */
@@ -61,6 +62,7 @@ struct vsock_table {
 	struct vsock_conn *waiting_first, *waiting_last;
 	struct vsock_conn *gone;
 	struct loop_task gone_task;
+	unsigned connect_ms; /* how long an OPENING connection may last */
 };
 
 void vsock_table_init(struct vsock_table *table, struct virtio_dev *dev);
@@ -72,7 +74,7 @@ void vsock_table_schedule(struct vsock_table *table);
 void vsock_table_abandon(struct vsock_table *table);
 
 struct vsock_conn *vsock_conn_find(const struct vsock_table *table, uint32_t host_port, uint32_t guest_port);
-/* OPENING, with nothing to say. NULL when there are VSOCK_CONNS_MAX. */
+/* OPENING, with nothing to say and no deadline. NULL when there are VSOCK_CONNS_MAX. */
 struct vsock_conn *vsock_conn_new(struct vsock_table *table, uint32_t host_port, uint32_t guest_port);
 void vsock_conn_free(struct vsock_conn *conn);
 
@@ -90,6 +92,12 @@ void vsock_conn_credit(struct vsock_conn *conn, uint32_t buf_alloc, uint32_t fwd
 /* Moves bytes that wait into the guest's buffer, which has room for them; or throws all away. */
 void vsock_conn_take(struct vsock_conn *conn, struct virtq_chain *chain, size_t bytes);
 void vsock_conn_drop_bytes(struct vsock_conn *conn);
+
+/* Asks the guest (REQUEST) and gives it connect_ms to answer. */
+void vsock_conn_open(struct vsock_conn *conn);
+/* The guest said RESPONSE, or SHUTDOWN. conn may be dead after it, but is not freed. */
+void vsock_conn_answered(struct vsock_conn *conn);
+void vsock_conn_shutdown(struct vsock_conn *conn, uint32_t flags);
 
 /* Nothing but an RST is left to be said; the user is forgotten. */
 void vsock_conn_kill(struct vsock_conn *conn);

@@ -874,6 +874,197 @@ TEST(work_per_kick_is_bounded)
 	end(&host);
 }
 
+/* A guest that never answers; one that never even had a buffer for the question. */
+TEST(connecting_takes_its_time_and_no_longer)
+{
+	struct host host;
+	struct guest *guest = start(&host, true);
+	uint32_t port;
+
+	vsock_connect_limit(guest->vsock, 30);
+	CHECK(vsock_connect(guest->vsock, 80, &peer_user, &host.peers[0]));
+	CHECK(guest_take(guest));
+	CHECK_INT(guest->hdr.op, OP(REQUEST));
+	CHECK_INT(host.peers[0].closes, 0);
+	port = guest->hdr.src_port;
+	rig_run_ms(&guest->rig, 60);
+	CHECK_INT(host.peers[0].closes, 1);
+	CHECK(guest_expect(guest, OP(RST), 80, port));
+	guest_send(guest, OP(RESPONSE), 80, port, 0, NULL, 0); /* too late */
+	CHECK(guest_expect(guest, OP(RST), 80, port));
+	CHECK_INT(host.peers[0].opens, 0);
+	/* one that is answered has no deadline any more */
+	CHECK(vsock_connect(guest->vsock, 80, &peer_user, &host.peers[1]));
+	CHECK(guest_take(guest));
+	guest_send(guest, OP(RESPONSE), 80, guest->hdr.src_port, 0, NULL, 0);
+	rig_run_ms(&guest->rig, 60);
+	CHECK_INT(host.peers[1].opens, 1);
+	CHECK_INT(host.peers[1].closes, 0);
+	end(&host);
+	guest = start(&host, false);
+	vsock_connect_limit(guest->vsock, 10);
+	CHECK(vsock_connect(guest->vsock, 80, &peer_user, &host.peers[0]));
+	rig_run_ms(&guest->rig, 40);
+	CHECK_INT(host.peers[0].closes, 1);
+	guest_post(guest, 4);
+	CHECK(!guest_take(guest));
+	end(&host);
+}
+
+TEST(a_thousand_streams_at_once)
+{
+	struct host host;
+	struct guest *guest = start(&host, true);
+	unsigned rws = 0;
+
+	host.peers[0].answer = host.peers[1].answer = host.peers[2].answer = host.peers[3].answer = true;
+	for (uint32_t i = 0; i < VSOCK_CONNS_MAX; i++)
+		CHECK(guest_connect(guest, GUEST_PORT + i, PORT));
+	for (uint32_t round = 0; round < 3; round++)
+		for (uint32_t i = 0; i < VSOCK_CONNS_MAX; i++) {
+			guest_send(guest, OP(RW), GUEST_PORT + i, PORT, 0, &i, sizeof(i));
+			if (guest_expect(guest, OP(RW), GUEST_PORT + i, PORT))
+				rws += guest->hdr.len == sizeof(i) && !memcmp(guest->payload, &i, sizeof(i));
+		}
+	CHECK_INT(rws, 3 * VSOCK_CONNS_MAX);
+	for (uint32_t i = 0; i < VSOCK_CONNS_MAX; i++) {
+		guest_send(guest, OP(SHUTDOWN), GUEST_PORT + i, PORT, 3, NULL, 0);
+		CHECK(guest_expect(guest, OP(RST), GUEST_PORT + i, PORT));
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(host.peers); i++)
+		CHECK_INT(host.peers[i].closes, VSOCK_CONNS_MAX / ARRAY_SIZE(host.peers));
+	CHECK(guest_connect(guest, GUEST_PORT, PORT));
+	end(&host);
+}
+
+/* The device gives way to another one on the same memory, which is told what the first knew. */
+static void move(struct host *host, struct vsock_state *state)
+{
+	struct guest *guest = &host->guest;
+
+	vsock_save(guest->vsock, state);
+	vsock_free(guest->vsock);
+	guest->vsock = vsock_new(&guest->rig.env);
+	CHECK_INT(vsock_listen(guest->vsock, PORT, on_accept, host), 0);
+	CHECK_INT(vsock_load(guest->vsock, state), 0);
+	guest->rig.dev = vsock_dev(guest->vsock);
+}
+
+TEST(state_moves_in_mid_work)
+{
+	struct host host;
+	struct guest *guest = start(&host, true);
+	struct ring *tx = &guest->rig.rings[1], *event = &guest->rig.rings[2];
+	struct vsock_state state;
+	struct virtio_vsock_hdr hdr = guest_header(guest, OP(REQUEST), 77, PORT, 0);
+	struct ring_buf buf = {guest->tx_gpa, sizeof(hdr)};
+	uint32_t id = 1, port;
+
+	ring_post(event, 8);
+	CHECK(guest_connect(guest, GUEST_PORT, PORT));
+	vsock_send(host.peers[0].conn, "lost", 4);
+	vsock_connect(guest->vsock, 80, &peer_user, &host.peers[2]);
+	CHECK(guest_expect(guest, OP(RW), GUEST_PORT, PORT));
+	CHECK(guest_take(guest));
+	port = guest->hdr.src_port;
+	guest->rig.irqs = 0;
+	/* offered, not looked at */
+	memcpy(rig_at(&guest->rig, buf.gpa), &hdr, sizeof(hdr));
+	ring_add(tx, &buf, 1, NULL, 0);
+	move(&host, &state);
+	rig_turn(&guest->rig);
+	CHECK_INT(ring_take(event, &id, sizeof(id)), 4);
+	CHECK_INT(id, VIRTIO_VSOCK_EVENT_TRANSPORT_RESET);
+	CHECK(guest->rig.irqs > 0);
+	/* the request in the ring was for the new device; the old connections are unknown */
+	CHECK(guest_expect(guest, OP(RESPONSE), 77, PORT));
+	ring_take(tx, NULL, 0);
+	guest_send(guest, OP(RW), GUEST_PORT, PORT, 0, "x", 1);
+	CHECK(guest_expect(guest, OP(RST), GUEST_PORT, PORT));
+	guest_send(guest, OP(RESPONSE), 80, port, 0, NULL, 0);
+	CHECK(guest_expect(guest, OP(RST), 80, port));
+	/* ports go on where they were */
+	CHECK(vsock_connect(guest->vsock, 80, &peer_user, &host.peers[2]));
+	CHECK(guest_take(guest));
+	CHECK_INT(guest->hdr.src_port, port + 1);
+	CHECK_INT(ring_takeable(event), 0); /* told once */
+	end(&host);
+}
+
+/* A driver without event buffers is told when it gives one, and its packets wait for that. */
+TEST(the_transport_reset_comes_first)
+{
+	struct host host;
+	struct guest *guest = start(&host, false);
+	struct ring *event = &guest->rig.rings[2];
+	struct vsock_state state;
+
+	guest_send(guest, OP(REQUEST), 70, PORT, 0, NULL, 0);		/* no buffer: its answer waits */
+	guest_send(guest, OP(RW), 71, PORT, 0, NULL, 0);		/* and so does an RST */
+	move(&host, &state);
+	CHECK_INT(state.rst_count, 2);
+	guest_post(guest, 8);
+	guest_send(guest, OP(REQUEST), 72, PORT, 0, NULL, 0);
+	CHECK(!guest_take(guest));
+	CHECK_INT(host.accepts, 1);
+	ring_post(event, 4);
+	CHECK_INT(ring_takeable(event), 1);
+	rig_turn(&guest->rig);
+	CHECK(guest_expect(guest, OP(RST), 71, PORT));
+	CHECK(guest_expect(guest, OP(RST), 70, PORT));
+	CHECK(guest_expect(guest, OP(RESPONSE), 72, PORT));
+	CHECK_INT(host.accepts, 2);
+	end(&host);
+	/* after a reset by the driver there is nothing to tell */
+	guest = start(&host, false);
+	move(&host, &state);
+	rig_alloc_reset(&guest->rig);
+	CHECK(rig_start(&guest->rig, vsock_dev(guest->vsock), 0));
+	guest->tx_gpa = rig_alloc(&guest->rig, 4096);
+	ring_post(&guest->rig.rings[2], 4);
+	guest_post(guest, 8);
+	CHECK(guest_connect(guest, GUEST_PORT, PORT));
+	CHECK_INT(ring_takeable(&guest->rig.rings[2]), 0);
+	end(&host);
+}
+
+TEST(event_buffer_without_room_breaks_the_device)
+{
+	struct host host;
+	struct guest *guest = start(&host, true);
+	struct vsock_state state;
+
+	move(&host, &state);
+	ring_post(&guest->rig.rings[2], 3);
+	CHECK_INT(ring_take(&guest->rig.rings[2], NULL, 0), 3);
+	CHECK(rig_read(&guest->rig, RIG_REG_STATUS) & RIG_NEEDS_RESET);
+	end(&host);
+}
+
+TEST(state_is_not_trusted)
+{
+	struct host host;
+	struct guest *guest = start(&host, true);
+	struct vsock_state good, bad;
+
+	vsock_save(guest->vsock, &good);
+	rig_reset(&guest->rig);
+#define REFUSED(change)                                            \
+	do {                                                       \
+		bad = good;                                        \
+		change;                                            \
+		CHECK_INT(vsock_load(guest->vsock, &bad), -EINVAL); \
+	} while (0)
+	REFUSED(bad.rst_count = VSOCK_RSTS_MAX + 1);
+	REFUSED(bad.next_port = 1);
+	REFUSED(bad.next_port = UINT32_MAX);
+	REFUSED(bad.rst_count = 1; bad.rsts[0].type = 65536);
+	REFUSED(bad.virtio.device_id = 4);
+#undef REFUSED
+	CHECK_INT(vsock_load(guest->vsock, &good), 0);
+	end(&host);
+}
+
 int main(void)
 {
 	RUN(shows_its_cid);
@@ -913,5 +1104,11 @@ int main(void)
 	RUN(receive_buffer_without_room_breaks_the_device);
 	RUN(tiny_receive_buffers_do);
 	RUN(work_per_kick_is_bounded);
+	RUN(connecting_takes_its_time_and_no_longer);
+	RUN(a_thousand_streams_at_once);
+	RUN(state_moves_in_mid_work);
+	RUN(the_transport_reset_comes_first);
+	RUN(event_buffer_without_room_breaks_the_device);
+	RUN(state_is_not_trusted);
 	return test_done();
 }
