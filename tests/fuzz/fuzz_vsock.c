@@ -27,6 +27,7 @@
 enum {
 	RX,
 	TX,
+	EVENT,
 	RECORDS_MAX = 512,
 	PORT_USER = 7,
 	USERS_MAX = 64,
@@ -35,7 +36,7 @@ enum {
 	PIECES_MAX = 64,
 };
 
-enum what { PACKET, RAW_BYTES, POST, TAKE, TURN, HOST_CONNECT, HOST_SEND, HOST_END, POD, RESTART, KINDS };
+enum what { PACKET, RAW_BYTES, POST, TAKE, TURN, HOST_CONNECT, HOST_SEND, HOST_END, POD, RESTART, EVENT_BUFFER, EVENT_TAKE, MOVE, KINDS };
 
 /* Bits of a user's temper, from the guest's port. */
 enum { HOLDS = 1, CLOSES_IN_DATA = 2, ENDS_IN_EOF = 4, ECHOES = 8, CLOSES_OTHERS = 16, REFUSES = 32 };
@@ -62,6 +63,7 @@ static struct talk talks[USERS_MAX];
 static uint64_t tx_gpa;
 static size_t rx_bytes;
 static bool pod_over;
+static int fds[3] = {-1, -1, -1};
 static volatile unsigned summed; /* of bytes users were given: they must be there to be read */
 
 static void must(bool held, const char *what)
@@ -426,6 +428,50 @@ static void host_end(struct talk *talk, uint8_t how)
 	vsock_shutdown_send(talk->conn);
 }
 
+/* Devices and their users, on the memory there is. */
+static void make(void)
+{
+	memset(talks, 0, sizeof(talks));
+	pod_over = false;
+	vsock = vsock_new(&rig.env);
+	must(!vsock_listen(vsock, PORT_USER, on_accept, NULL), "listen refused");
+	control = control_new(vsock, &control_user, NULL);
+	stdio = stdio_new(vsock, rig.loop, fds, &stdio_user, NULL);
+	must(control && stdio, "ports taken");
+}
+
+static void unmake(void)
+{
+	stdio_free(stdio);
+	control_free(control);
+	vsock_free(vsock);
+}
+
+static void event_take(void)
+{
+	uint32_t id = 1;
+	int64_t bytes = ring_take(&rig.rings[EVENT], &id, sizeof(id));
+
+	must(bytes != 4 || id == VIRTIO_VSOCK_EVENT_TRANSPORT_RESET, "event of no kind");
+	must(bytes <= 4, "event too long");
+}
+
+/* The state goes to another device; spoilt, it is refused or does no harm. */
+static void move(struct input *in)
+{
+	struct vsock_state state;
+	size_t at = number(in, 2);
+
+	vsock_save(vsock, &state);
+	unmake();
+	make();
+	rig.dev = vsock_dev(vsock);
+	if (at < sizeof(state))
+		((uint8_t *)&state)[at] ^= byte(in);
+	if (vsock_load(vsock, &state))
+		start();
+}
+
 static void act(enum what what, struct input *in)
 {
 	uint8_t first;
@@ -461,6 +507,19 @@ static void act(enum what what, struct input *in)
 	case POD:
 		control_stop(control, byte(in));
 		break;
+	case EVENT_BUFFER:
+		first = byte(in);
+		if (descriptors_left(&rig.rings[EVENT]) && rx_bytes + 16 <= RX_BYTES_TOTAL) {
+			rx_bytes += 16;
+			ring_post(&rig.rings[EVENT], first ? 4u + first % 8 : 3);
+		}
+		break;
+	case EVENT_TAKE:
+		event_take();
+		break;
+	case MOVE:
+		move(in);
+		break;
 	case RESTART:
 	case KINDS:
 		start();
@@ -470,8 +529,6 @@ static void act(enum what what, struct input *in)
 
 static void open_all(void)
 {
-	static int fds[3] = {-1, -1, -1};
-
 	if (!rig.memory) {
 		signal(SIGPIPE, SIG_IGN);
 		rig_init(&rig);
@@ -479,13 +536,7 @@ static void open_all(void)
 		fds[1] = open("/dev/null", O_WRONLY | O_CLOEXEC);
 		fds[2] = open("/dev/full", O_WRONLY | O_CLOEXEC);
 	}
-	memset(talks, 0, sizeof(talks));
-	pod_over = false;
-	vsock = vsock_new(&rig.env);
-	must(!vsock_listen(vsock, PORT_USER, on_accept, NULL), "listen refused");
-	control = control_new(vsock, &control_user, NULL);
-	stdio = stdio_new(vsock, rig.loop, fds, &stdio_user, NULL);
-	must(control && stdio, "ports taken");
+	make();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
@@ -506,8 +557,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	for (unsigned i = 0; i < USERS_MAX; i++)
 		must(!talks[i].conn, "a connection outlived the reset");
 	must(stdio_drained(stdio), "a stream outlived the reset");
-	stdio_free(stdio);
-	control_free(control);
-	vsock_free(vsock);
+	unmake();
 	return 0;
 }
