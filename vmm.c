@@ -4,6 +4,7 @@
  * kernel -> loop -> exit code. The only file that names concrete devices, and the only one nobody includes.
  */
 #include "cli/cli.h"
+#include "devices/balloon.h"
 #include "devices/bus.h"
 #include "devices/fs.h"
 #include "devices/mem.h"
@@ -40,7 +41,7 @@
 #include <unistd.h>
 
 /* Which slot a device sits in: part of the machine's shape, so never reordered. */
-enum slot { SLOT_VSOCK, SLOT_FS, SLOT_NET, SLOT_RNG, SLOT_COUNT };
+enum slot { SLOT_VSOCK, SLOT_FS, SLOT_NET, SLOT_RNG, SLOT_BALLOON, SLOT_COUNT };
 
 /*
  * No console while all is well: only the panic of a dying kernel, and that without a probe of the UART. reboot=k is
@@ -67,6 +68,7 @@ struct vmm {
 	struct net *net;
 	struct net_slirp *slirp;
 	struct rng *rng;
+	struct balloon *balloon;
 	struct wire_pod wire;
 	struct session *session;
 };
@@ -286,10 +288,12 @@ static void devices_make(struct vmm *vmm)
 	vmm->fs = fs_new(&envs[SLOT_FS], ABI_FS_TAG);
 	vmm->net = net_new(&envs[SLOT_NET], guest_mac, ABI_NET_MTU);
 	vmm->rng = rng_new(&envs[SLOT_RNG]);
+	vmm->balloon = balloon_new(&envs[SLOT_BALLOON]);
 	devs[SLOT_VSOCK] = vsock_dev(vmm->vsock);
 	devs[SLOT_FS] = fs_dev(vmm->fs);
 	devs[SLOT_NET] = net_dev(vmm->net);
 	devs[SLOT_RNG] = rng_dev(vmm->rng);
+	devs[SLOT_BALLOON] = balloon_dev(vmm->balloon);
 	for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
 		mmio_attach(vmm->kvm, &vmm->mmio, vmm->loop, devs[slot], slot);
 	for (unsigned i = 0; i < vmm->spec->container_count; i++)
@@ -408,7 +412,8 @@ static void session_make(struct vmm *vmm)
 
 static void vmm_free(struct vmm *vmm)
 {
-	struct virtio_dev *devs[] = {vsock_dev(vmm->vsock), fs_dev(vmm->fs), net_dev(vmm->net), rng_dev(vmm->rng)};
+	struct virtio_dev *devs[] = {vsock_dev(vmm->vsock), fs_dev(vmm->fs), net_dev(vmm->net), rng_dev(vmm->rng),
+				     balloon_dev(vmm->balloon)};
 
 	kvm_free(vmm->kvm);
 	for (unsigned i = 0; i < ARRAY_SIZE(devs); i++)
@@ -419,6 +424,7 @@ static void vmm_free(struct vmm *vmm)
 	fs_free(vmm->fs);
 	net_free(vmm->net);
 	rng_free(vmm->rng);
+	balloon_free(vmm->balloon);
 	serial_free(vmm->serial);
 	loop_free(vmm->loop);
 	mem_fini(&vmm->mem);

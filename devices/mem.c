@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* Lays total_bytes of RAM below and, where the devices' gap is in the way, above it. */
 static void regions_lay_out(struct mem *mem, uint8_t *host, uint64_t total_bytes)
@@ -20,6 +21,7 @@ static void regions_lay_out(struct mem *mem, uint8_t *host, uint64_t total_bytes
 		mem->regions[mem->count++] =
 			(struct mem_region){.gpa = MEM_HIGH_GPA, .bytes = total_bytes - low, .host = host + low};
 	mem->total_bytes = total_bytes;
+	mem->zeroes = true;
 }
 
 int mem_init(struct mem *mem, uint64_t total_bytes)
@@ -64,6 +66,40 @@ void *mem_ptr(const struct mem *mem, uint64_t gpa, uint64_t bytes)
 		return region->host + (gpa - region->gpa);
 	}
 	return NULL;
+}
+
+bool mem_gpa(const struct mem *mem, const void *ptr, uint64_t *gpa)
+{
+	for (unsigned i = 0; i < mem->count; i++) {
+		const struct mem_region *region = &mem->regions[i];
+		uintptr_t offset = (uintptr_t)ptr - (uintptr_t)region->host;
+
+		if ((uintptr_t)ptr < (uintptr_t)region->host || offset >= region->bytes)
+			continue;
+		*gpa = region->gpa + offset;
+		return true;
+	}
+	return false;
+}
+
+int mem_discard(const struct mem *mem, uint64_t gpa, uint64_t bytes)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start, end;
+	char *ptr = mem_ptr(mem, gpa, bytes);
+
+	if (!ptr)
+		return -EINVAL;
+	/* Inwards: a page that is only partly meant holds something else as well. */
+	start = ((uintptr_t)ptr + page - 1) & ~(page - 1);
+	end = ((uintptr_t)ptr + bytes) & ~(page - 1);
+	if (start >= end)
+		return 0;
+	return madvise(ptr + (start - (uintptr_t)ptr), end - start, MADV_DONTNEED) < 0 ? -errno : 0;
+}
+
+bool mem_discard_zeroes(const struct mem *mem)
+{
+	return mem->zeroes;
 }
 
 bool mem_read(const struct mem *mem, uint64_t gpa, void *dst, size_t bytes)

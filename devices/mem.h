@@ -28,6 +28,7 @@ struct mem {
 	unsigned count;
 	uint64_t total_bytes;
 	bool owned; /* mapped by mem_init(), unmapped by mem_fini() */
+	bool zeroes; /* see mem_discard_zeroes() */
 };
 
 /* One private anonymous mapping of total_bytes (a multiple of the page size), laid out as above. 0 or -errno. */
@@ -38,6 +39,22 @@ void mem_fini(struct mem *mem);
 
 /* Host pointer to [gpa, gpa + bytes), or NULL when any of it is outside one region. bytes 0 gives NULL. */
 void *mem_ptr(const struct mem *mem, uint64_t gpa, uint64_t bytes);
+
+/* The guest's address of a pointer into its memory; false when it is none. */
+bool mem_gpa(const struct mem *mem, const void *ptr, uint64_t *gpa);
+
+/*
+ * Gives the whole host pages inside [gpa, gpa + bytes) back to the host; what is left at the ends stays as it is. Their
+ * content is undefined afterwards, and zero if mem_discard_zeroes(). 0; -EINVAL when any byte is outside one region; else
+ * the host's -errno.
+ *
+ * MADV_DONTNEED is what works for every private mapping. Anonymous memory then reads as zeros; of a file mapped privately
+ * (a template) the guest's own copies go and the file shows again. MADV_FREE is refused for the latter, and of the former
+ * the pages would count as podvm's until the host is short of memory; MADV_REMOVE is for shared memory alone.
+ */
+int mem_discard(const struct mem *mem, uint64_t gpa, uint64_t bytes);
+/* True when discarded memory reads as zeros: it is anonymous. Who maps memory otherwise clears mem->zeroes. */
+bool mem_discard_zeroes(const struct mem *mem);
 
 /* Copies out of and into guest memory; false (and nothing done) when any byte is outside. */
 bool mem_read(const struct mem *mem, uint64_t gpa, void *dst, size_t bytes);

@@ -34,7 +34,7 @@
 
 enum {
 	RIG_BYTES = 8 << 20,	     /* guest memory, from GPA 0 */
-	RIG_DATA_GPA = 256 << 10,    /* rig_alloc() hands out from here on; below are the rings */
+	RIG_DATA_GPA = 320 << 10,    /* rig_alloc() hands out from here on; below are the rings */
 	RING_NUM = VIRTQ_NUM_MAX,    /* size of every ring */
 	RING_DESC_NEXT = 1,
 	RING_DESC_WRITE = 2,

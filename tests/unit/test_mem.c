@@ -51,6 +51,36 @@ TEST(read_and_write_are_all_or_nothing)
 	CHECK(!mem_read(&mem, sizeof(buffer) - 2, back, 4));
 }
 
+TEST(discards_whole_pages_inside)
+{
+	enum { PAGE = 4096, PAGES = 8 };
+	struct mem mem;
+	uint8_t *at;
+	uint64_t gpa;
+
+	if (!CHECK_INT(mem_init(&mem, PAGES * PAGE), 0))
+		return;
+	at = mem_ptr(&mem, 0, PAGES * PAGE);
+	memset(at, 1, PAGES * PAGE);
+	CHECK_INT(mem_discard(&mem, PAGE - 1, PAGE), 0); /* no whole page */
+	CHECK_INT(at[PAGE - 1] + at[PAGE] + at[2 * PAGE - 1], 3);
+	CHECK_INT(mem_discard(&mem, PAGE - 1, 2 * PAGE + 1), 0);
+	CHECK_INT(at[PAGE - 1], 1);
+	CHECK_INT(at[PAGE] + at[3 * PAGE - 1], 0);
+	CHECK_INT(at[3 * PAGE], 1);
+	CHECK_INT(mem_discard(&mem, (PAGES - 1) * PAGE, PAGE + 1), -EINVAL);
+	CHECK_INT(mem_discard(&mem, PAGES * PAGE, PAGE), -EINVAL);
+	CHECK_INT(mem_discard(&mem, UINT64_MAX - PAGE + 1, PAGE), -EINVAL);
+	CHECK_INT(mem_discard(&mem, 0, UINT64_MAX), -EINVAL);
+	CHECK_INT(at[PAGES * PAGE - 1], 1);
+	CHECK(mem_discard_zeroes(&mem));
+	CHECK(mem_gpa(&mem, at + 5000, &gpa));
+	CHECK_INT(gpa, 5000);
+	CHECK(!mem_gpa(&mem, at + PAGES * PAGE, &gpa));
+	CHECK(!mem_gpa(&mem, &mem, &gpa));
+	mem_fini(&mem);
+}
+
 TEST(gap_of_the_devices)
 {
 	struct mem mem;
@@ -167,6 +197,7 @@ int main(void)
 	RUN(ptr_inside_and_at_the_edges);
 	RUN(ptr_does_not_wrap);
 	RUN(read_and_write_are_all_or_nothing);
+	RUN(discards_whole_pages_inside);
 	RUN(gap_of_the_devices);
 	RUN(bus_finds_the_range);
 	RUN(bus_answers_nobody_with_ones);
