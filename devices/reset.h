@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * reset: the one thing of a PC keyboard controller a guest needs, the reset pulse: writing 0xfe to port 0x64
- * (Linux: reboot=k). Status reads as "ready", so that nobody waits.
+ * (Linux: reboot=k). Status reads as "ready", so that nobody waits. It remembers nothing, so there is no state to save.
  */
 #ifndef DEVICES_RESET_H
 #define DEVICES_RESET_H

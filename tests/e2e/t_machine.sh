@@ -299,3 +299,25 @@ test_example_of_the_readme() {
 	grep -q 'front: I run in pod hello' out
 	grep -q 'back: hello from a container' out
 }
+
+# Private memory of a process in MB: what its pod holds of the host's.
+private_mb() {
+	awk '/^Private/ { kb += $2 } END { print int(kb / 1024) }' "/proc/$1/smaps_rollup"
+}
+
+private_below() { # PID MB
+	[ "$(private_mb "$1")" -lt "$2" ]
+}
+
+test_freed_memory_goes_back() {
+	MEMORY=512 sh_pod p 'mount -t tmpfs none /tmp 2>/dev/null; head -c 200000000 /dev/zero | tr "\0" x >/tmp/big; echo full; sleep 1; rm /tmp/big; echo empty; sleep 100'
+	"$PODVM" p.json >out 2>err &
+	local pid=$! full
+	wait_for 120 grep -q empty out
+	full=$(private_mb $pid)
+	[ "$full" -gt 190 ] || fail "only $full MB in use with 200 MB written"
+	wait_for 60 private_below $pid $((full - 150))
+	echo "$full MB, then $(private_mb $pid) MB"
+	kill $pid
+	wait $pid || true
+}

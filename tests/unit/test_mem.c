@@ -2,7 +2,6 @@
 /* test_mem: guest addresses at every edge, and the bus that finds devices. */
 #include "devices/bus.h"
 #include "devices/mem.h"
-#include "devices/serial.h"
 #include "tests/unit/test.h"
 
 #include <errno.h>
@@ -161,37 +160,6 @@ TEST(bus_refuses_overlap_and_too_many)
 	CHECK_INT(bus_add(&bus, 0, 1, &probe, NULL), -ENOSPC);
 }
 
-TEST(serial_keeps_its_tail)
-{
-	struct serial *serial = serial_new(-1);
-	char tail[SERIAL_TAIL_BYTES];
-
-	CHECK_INT(serial_tail(serial, tail, sizeof(tail)), 0);
-	for (unsigned i = 0; i < SERIAL_TAIL_BYTES + 10; i++)
-		serial_ops.write(serial, 0, 1, 'a' + i % 26);
-	CHECK_INT(serial_tail(serial, tail, sizeof(tail)), SERIAL_TAIL_BYTES);
-	CHECK_INT(tail[0], 'a' + 10);
-	CHECK_INT(serial_tail(serial, tail, 3), 3);
-	CHECK_INT(tail[2], 'a' + (SERIAL_TAIL_BYTES + 9) % 26);
-	serial_free(serial);
-}
-
-TEST(serial_divisor_is_no_output)
-{
-	struct serial *serial = serial_new(-1);
-	char tail[8];
-
-	serial_ops.write(serial, 3, 1, 0x80);
-	serial_ops.write(serial, 0, 1, 'x');
-	CHECK_INT(serial_ops.read(serial, 0, 1), 'x');
-	serial_ops.write(serial, 3, 1, 3);
-	CHECK_INT(serial_tail(serial, tail, sizeof(tail)), 0);
-	CHECK_INT(serial_ops.read(serial, 5, 1) & 0x20, 0x20);
-	serial_ops.write(serial, 0, 1, 'y');
-	CHECK_INT(serial_tail(serial, tail, sizeof(tail)), 1);
-	serial_free(serial);
-}
-
 int main(void)
 {
 	RUN(ptr_inside_and_at_the_edges);
@@ -202,7 +170,5 @@ int main(void)
 	RUN(bus_finds_the_range);
 	RUN(bus_answers_nobody_with_ones);
 	RUN(bus_refuses_overlap_and_too_many);
-	RUN(serial_keeps_its_tail);
-	RUN(serial_divisor_is_no_output);
 	return test_done();
 }
