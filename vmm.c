@@ -27,6 +27,7 @@
 #include "vm/mmio.h"
 #include "vm/payload.h"
 #include "vm/session.h"
+#include "vm/sockets.h"
 #include "vm/trace.h"
 
 #include <arpa/inet.h>
@@ -71,6 +72,7 @@ struct vmm {
 	struct balloon *balloon;
 	struct wire_pod wire;
 	struct session *session;
+	struct sockets *sockets;
 };
 
 /* ---- the pod file ---- */
@@ -410,6 +412,35 @@ static void session_make(struct vmm *vmm)
 	vmm->session = session_new(&config);
 }
 
+static void socket_make(struct vmm *vmm, unsigned index)
+{
+	const struct spec_socket *socket = &vmm->spec->sockets[index];
+	const char *file = vmm->options->pod_file;
+	bool in = socket->direction == SPEC_SOCKET_IN;
+	char *path = path_resolve(vmm, socket->path);
+	int err = (in ? sockets_in : sockets_out)(vmm->sockets, socket->port, path);
+
+	if (err == -ENAMETOOLONG)
+		die("%s: podvm.sockets[%u].path: %s is too long for a socket: 107 bytes with the pod file's directory", file,
+		    index, path);
+	if (err == -EADDRINUSE)
+		die("%s: podvm.sockets[%u].path: another program listens at %s; stop it or choose another path", file, index,
+		    path);
+	if (err == -EEXIST && in)
+		die("%s: podvm.sockets[%u].path: %s is there and no socket; remove it or choose another path", file, index,
+		    path);
+	if (err)
+		die("%s: podvm.sockets[%u].path: %s: %s", file, index, path, strerror(-err));
+	free(path);
+}
+
+static void sockets_make(struct vmm *vmm)
+{
+	vmm->sockets = sockets_new(vmm->vsock, vmm->loop);
+	for (unsigned i = 0; i < vmm->spec->socket_count; i++)
+		socket_make(vmm, i);
+}
+
 static void vmm_free(struct vmm *vmm)
 {
 	struct virtio_dev *devs[] = {vsock_dev(vmm->vsock), fs_dev(vmm->fs), net_dev(vmm->net), rng_dev(vmm->rng),
@@ -419,6 +450,7 @@ static void vmm_free(struct vmm *vmm)
 	for (unsigned i = 0; i < ARRAY_SIZE(devs); i++)
 		mmio_detach(vmm->loop, devs[i]);
 	session_free(vmm->session);
+	sockets_free(vmm->sockets);
 	net_slirp_free(vmm->slirp);
 	vsock_free(vmm->vsock);
 	fs_free(vmm->fs);
@@ -447,6 +479,7 @@ static int vmm_run(const struct run_options *options)
 	machine_make(&vmm);
 	devices_make(&vmm);
 	session_make(&vmm);
+	sockets_make(&vmm);
 	trace_mark("machine and devices made");
 	kernel_start(&vmm);
 	trace_mark("vCPUs started");

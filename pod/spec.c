@@ -123,6 +123,13 @@ static void files_free(struct spec_file *files, size_t count)
 	free(files);
 }
 
+static void sockets_free(struct spec_socket *sockets, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(sockets[i].path);
+	free(sockets);
+}
+
 void spec_free(struct spec_pod *pod)
 {
 	if (!pod)
@@ -140,6 +147,7 @@ void spec_free(struct spec_pod *pod)
 	for (size_t i = 0; i < pod->port_count; i++)
 		free(pod->ports[i].host_ip);
 	free(pod->ports);
+	sockets_free(pod->sockets, pod->socket_count);
 	free(pod);
 }
 

@@ -19,6 +19,8 @@ enum {
 	SPEC_CONTAINERS_MAX = 64,
 	SPEC_VOLUMES_MAX = 64,
 	SPEC_PORTS_MAX = 1024, /* after ranges are spread out */
+	SPEC_SOCKETS_MAX = 16,
+	SPEC_SOCKET_PORT_MIN = 1024, /* below are the ports of pod/abi.h */
 	SPEC_ARGS_MAX = 4096,
 	SPEC_VCPUS_MAX = 32,
 	SPEC_MEMORY_MB_DEFAULT = 128,
@@ -103,6 +105,15 @@ struct spec_port {
 	bool udp;
 };
 
+enum spec_direction { SPEC_SOCKET_OUT, SPEC_SOCKET_IN };
+
+/* podvm.sockets: a Unix socket of the host and a vsock port, see vm/sockets.h */
+struct spec_socket {
+	uint32_t port;
+	char *path; /* begins with "/", "./" or "../": from the pod file's directory */
+	enum spec_direction direction;
+};
+
 struct spec_pod {
 	char *id;	/* "" when the file has none: the starter makes one up */
 	char *hostname; /* "" when unset: id, cut to 63 */
@@ -120,6 +131,9 @@ struct spec_pod {
 	size_t file_count;
 	struct spec_port *ports; /* portmappings and containers[].ports together */
 	size_t port_count;
+	/* key "podvm": what hyper's format has no word for */
+	struct spec_socket *sockets;
+	size_t socket_count;
 };
 
 enum spec_level { SPEC_WARNING, SPEC_ERROR };

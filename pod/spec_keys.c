@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "lib/util.h"
+#include "pod/abi.h"
 #include "pod/spec_walk.h"
 
 enum {
@@ -27,6 +28,9 @@ const char *const spec_encoding_words[] = {"raw", "base64", NULL};
 _Static_assert(SPEC_FILE_RAW == 0 && SPEC_FILE_BASE64 == 1, "spec_encoding_words is indexed by enum spec_encoding");
 _Static_assert(sizeof(enum spec_restart) == sizeof(unsigned) && sizeof(enum spec_encoding) == sizeof(unsigned),
 	       "value_choice() writes enums as unsigned");
+
+const char *const spec_direction_words[] = {"out", "in", NULL};
+_Static_assert(SPEC_SOCKET_OUT == 0 && SPEC_SOCKET_IN == 1, "spec_direction_words is indexed by enum spec_direction");
 
 #define AT(type, field) .at = offsetof(struct type, field)
 #define KEY(text, reader, what, ...)                                                                                   \
@@ -441,6 +445,51 @@ _Static_assert(SPEC_VCPUS_MAX == 32 && SPEC_MEMORY_MB_MIN == 24 && SPEC_MEMORY_M
 	       "resource_keys says these numbers in words");
 static const struct shape resource_shape = SHAPE(resource_keys);
 
+/* The key "podvm" */
+
+static void socket_init(struct walk *walk, void *target)
+{
+	(void)walk;
+	text_set(&((struct spec_socket *)target)->path, "");
+}
+
+/* Two that would listen at the same place. */
+static void socket_finish(struct walk *walk, void *target)
+{
+	const struct spec_socket *socket = target, *sockets = (const void *)walk->list.base;
+
+	for (size_t i = 0; i < walk->list.index; i++) {
+		if (sockets[i].direction != socket->direction)
+			continue;
+		if (socket->direction == SPEC_SOCKET_OUT && socket->port && sockets[i].port == socket->port)
+			walk_note(walk, SPEC_ERROR, "port %u leads out twice, see podvm.sockets[%zu]; expected once",
+				  (unsigned)socket->port, i);
+		if (socket->direction == SPEC_SOCKET_IN && *socket->path && !strcmp(sockets[i].path, socket->path))
+			walk_note(walk, SPEC_ERROR, "path \"%s\" leads in twice, see podvm.sockets[%zu]; expected once",
+				  socket->path, i);
+	}
+}
+
+static const struct key socket_keys[] = {
+	KEY("port", value_number, "a vsock port from 1024 to 4294967294", AT(spec_socket, port), .size = 4,
+	    .min = SPEC_SOCKET_PORT_MIN, .max = UINT32_MAX - 1, .required = true),
+	KEY("path", value_text, "a path that begins with \"/\", \"./\" or \"../\"", AT(spec_socket, path),
+	    .check = check_source, .required = true),
+	KEY("direction", value_choice, "\"out\" or \"in\"", AT(spec_socket, direction), .words = spec_direction_words,
+	    .required = true),
+};
+_Static_assert(SPEC_SOCKET_PORT_MIN == 1024 && ABI_PORT_CONTROL < 1024 && ABI_PORT_STREAM < 1024,
+	       "socket_keys says this number in words, and podvm's own ports are below it");
+static const struct shape socket_shape = SHAPE(socket_keys, .init = socket_init, .finish = socket_finish);
+static const struct key socket_element =
+	ELEMENT(value_object, "an object: {\"port\": ..., \"path\": ..., \"direction\": ...}", .shape = &socket_shape);
+
+static const struct key podvm_keys[] = {
+	LIST("sockets", "an array of {\"port\": ..., \"path\": ..., \"direction\": ...}", spec_pod, sockets,
+	     socket_count, SPEC_SOCKETS_MAX, socket_element),
+};
+static const struct shape podvm_shape = SHAPE(podvm_keys);
+
 static void pod_init(struct walk *walk, void *target)
 {
 	struct spec_pod *pod = target;
@@ -473,6 +522,7 @@ static const struct key pod_keys[] = {
 	KEY("portmappings", value_ports, A_PORTS),
 	LIST("containers", "an array of {\"image\": ..., \"command\": [...]}", spec_pod, containers, container_count,
 	     SPEC_CONTAINERS_MAX, container_element, .min = 1, .required = true),
+	KEY("podvm", value_object, "an object: {\"sockets\": [...]}", .shape = &podvm_shape),
 	KEY("type", value_type, NULL),
 	KEY("labels", value_ignored, NULL),
 	KEY("log", value_ignored, NULL),

@@ -74,6 +74,21 @@ static void put_ports(cJSON *root, const struct spec_pod *pod)
 	}
 }
 
+/* What hyper's format has no word for. */
+static void put_podvm(cJSON *root, const struct spec_pod *pod)
+{
+	cJSON *list = cJSON_AddArrayToObject(cJSON_AddObjectToObject(root, "podvm"), "sockets");
+
+	for (size_t i = 0; i < pod->socket_count; i++) {
+		const struct spec_socket *socket = &pod->sockets[i];
+		cJSON *object = put_object(list);
+
+		cJSON_AddNumberToObject(object, "port", socket->port);
+		cJSON_AddStringToObject(object, "path", socket->path);
+		cJSON_AddStringToObject(object, "direction", spec_direction_words[socket->direction]);
+	}
+}
+
 static void put_user(cJSON *root, const struct spec_user *user)
 {
 	cJSON *object = cJSON_AddObjectToObject(root, "user");
@@ -178,6 +193,7 @@ char *spec_print(const struct spec_pod *pod)
 	put_files(root, pod);
 	put_volumes(root, pod);
 	put_ports(root, pod);
+	put_podvm(root, pod);
 	put_containers(root, pod);
 	text = cJSON_PrintUnformatted(root);
 	cJSON_Delete(root);

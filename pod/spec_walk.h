@@ -125,6 +125,6 @@ void text_set(char **field, const char *text);
 extern const struct key spec_root; /* spec_keys.c: how a pod is read */
 
 /* The tables' words and the printer's: index is the enum's value. */
-extern const char *const spec_restart_words[], *const spec_encoding_words[];
+extern const char *const spec_restart_words[], *const spec_encoding_words[], *const spec_direction_words[];
 
 #endif

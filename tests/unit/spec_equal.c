@@ -50,6 +50,11 @@ static bool port_equal(const struct spec_port *a, const struct spec_port *b)
 	return SAME_TEXT(host_ip) && SAME(host_port) && SAME(container_port) && SAME(udp);
 }
 
+static bool socket_equal(const struct spec_socket *a, const struct spec_socket *b)
+{
+	return SAME(port) && SAME_TEXT(path) && SAME(direction);
+}
+
 static bool user_equal(const struct spec_user *a, const struct spec_user *b)
 {
 	return SAME_TEXT(name) && SAME_TEXT(group) && SAME_TEXTS(additional_groups, additional_group_count);
@@ -76,7 +81,7 @@ bool spec_equal(const struct spec_pod *a, const struct spec_pod *b)
 	bool same = SAME_TEXT(id) && SAME_TEXT(hostname) && SAME(vcpus) && SAME(memory_mb) && SAME(tty) &&
 		    SAME(restart) && SAME_TEXTS(dns, dns_count) && SAME_TEXTS(dns_search, dns_search_count) &&
 		    SAME_TEXTS(dns_options, dns_option_count) && SAME(container_count) && SAME(volume_count) &&
-		    SAME(file_count) && SAME(port_count);
+		    SAME(file_count) && SAME(port_count) && SAME(socket_count);
 
 	for (size_t i = 0; same && i < a->container_count; i++)
 		same = container_equal(&a->containers[i], &b->containers[i]);
@@ -86,5 +91,7 @@ bool spec_equal(const struct spec_pod *a, const struct spec_pod *b)
 		same = file_equal(&a->files[i], &b->files[i]);
 	for (size_t i = 0; same && i < a->port_count; i++)
 		same = port_equal(&a->ports[i], &b->ports[i]);
+	for (size_t i = 0; same && i < a->socket_count; i++)
+		same = socket_equal(&a->sockets[i], &b->sockets[i]);
 	return same;
 }

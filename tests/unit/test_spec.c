@@ -255,6 +255,33 @@ static const struct row port_rows[] = {
 	 "E: 1:47: portmappings[0]: more than 1024 ports in all; expected fewer"},
 };
 
+#define SOCKETS(text) POD("\"podvm\":{\"sockets\":[" text "]}")
+#define A_SOCKET_PORT "a vsock port from 1024 to 4294967294"
+static const struct row socket_rows[] = {
+	{POD("\"podvm\":[]"),
+	 "E: 1:39: podvm: [] is not an object: {\"sockets\": [...]}"},
+	{SOCKETS("5"),
+	 "E: 1:51: podvm.sockets[0]: 5 is not an object: {\"port\": ..., \"path\": ..., \"direction\": ...}"},
+	{SOCKETS("{\"port\":1,\"path\":\"./a\",\"direction\":\"out\"}"),
+	 "E: 1:59: podvm.sockets[0].port: 1 is not " A_SOCKET_PORT},
+	{SOCKETS("{\"port\":1023,\"path\":\"./a\",\"direction\":\"in\"}"),
+	 "E: 1:59: podvm.sockets[0].port: 1023 is not " A_SOCKET_PORT},
+	{SOCKETS("{\"port\":4294967295,\"path\":\"./a\",\"direction\":\"out\"}"),
+	 "E: 1:59: podvm.sockets[0].port: 4294967295 is not " A_SOCKET_PORT},
+	{SOCKETS("{\"port\":1024,\"path\":\"a\",\"direction\":\"out\"}"),
+	 "E: 1:71: podvm.sockets[0].path: \"a\" is not a path that begins with \"/\", \"./\" or \"../\""},
+	{SOCKETS("{\"port\":1024,\"path\":\"./a\",\"direction\":\"both\"}"),
+	 "E: 1:89: podvm.sockets[0].direction: \"both\" is not \"out\" or \"in\""},
+	{SOCKETS("{\"path\":\"./a\",\"direction\":\"in\"}"),
+	 "E: 1:51: podvm.sockets[0].port: missing; expected " A_SOCKET_PORT},
+	{SOCKETS("{\"port\":1024,\"path\":\"./a\"}"),
+	 "E: 1:51: podvm.sockets[0].direction: missing; expected \"out\" or \"in\""},
+	{SOCKETS("{\"port\":1024,\"path\":\"./a\",\"direction\":\"out\"},{\"port\":1024,\"path\":\"./b\",\"direction\":\"out\"}"),
+	 "E: 1:96: podvm.sockets[1]: port 1024 leads out twice, see podvm.sockets[0]; expected once"},
+	{SOCKETS("{\"port\":1024,\"path\":\"./a\",\"direction\":\"in\"},{\"port\":1025,\"path\":\"./a\",\"direction\":\"in\"}"),
+	 "E: 1:95: podvm.sockets[1]: path \"./a\" leads in twice, see podvm.sockets[0]; expected once"},
+};
+
 static const struct row container_rows[] = {
 	{CONTAINER("\"name\":\"a b\""), "E: 1:97: containers[0].name: \"a b\" is not " A_NAME "128"},
 	{CONTAINER("\"name\":5"), "E: 1:97: containers[0].name: 5 is not " A_NAME "128"},
@@ -530,6 +557,11 @@ TEST(port_table)
 	check_rows(port_rows, ARRAY_SIZE(port_rows));
 }
 
+TEST(socket_table)
+{
+	check_rows(socket_rows, ARRAY_SIZE(socket_rows));
+}
+
 TEST(container_table)
 {
 	check_rows(container_rows, ARRAY_SIZE(container_rows));
@@ -717,6 +749,28 @@ TEST(all_keys_of_a_container)
 	CHECK_INT(container->files[0].uid, 1000);
 	CHECK_INT(container->files[0].gid, 5);
 	CHECK_STR(container->stop_signal, "RTMIN+3");
+	spec_free(pod);
+}
+
+TEST(sockets_of_the_host)
+{
+	struct spec_pod *pod =
+		parse_good("{\"containers\":[{\"image\":\"a\"}],\"podvm\":{\"sockets\":["
+			   "{\"port\":1024,\"path\":\"./db.sock\",\"direction\":\"out\"},"
+			   "{\"port\":\"1024\",\"path\":\"/run/x.sock\",\"direction\":\"in\"}]}}");
+	char *printed;
+
+	if (!pod)
+		return;
+	CHECK_INT(pod->socket_count, 2);
+	CHECK_INT(pod->sockets[0].port, 1024);
+	CHECK_STR(pod->sockets[0].path, "./db.sock");
+	CHECK_INT(pod->sockets[0].direction, SPEC_SOCKET_OUT);
+	CHECK_INT(pod->sockets[1].port, 1024);
+	CHECK_INT(pod->sockets[1].direction, SPEC_SOCKET_IN);
+	printed = spec_print(pod);
+	check_round_trip(printed);
+	free(printed);
 	spec_free(pod);
 }
 
@@ -981,6 +1035,7 @@ int main(void)
 	RUN(pod_table);
 	RUN(volume_table);
 	RUN(port_table);
+	RUN(socket_table);
 	RUN(container_table);
 	RUN(image_table);
 	RUN(warning_table);
@@ -993,6 +1048,7 @@ int main(void)
 	RUN(defaults);
 	RUN(all_keys_of_a_pod);
 	RUN(all_keys_of_a_container);
+	RUN(sockets_of_the_host);
 	RUN(printed_and_read_back);
 	RUN(pod_tty_is_every_containers);
 	RUN(ports_of_both_dialects);
