@@ -17,6 +17,7 @@
 #include "init/init.h"
 #include "lib/glib/glib.h"
 #include "lib/log.h"
+#include "lib/netrule.h"
 #include "lib/util.h"
 #include "pod/abi.h"
 #include "pod/spec.h"
@@ -30,7 +31,6 @@
 #include "vm/sockets.h"
 #include "vm/trace.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -187,12 +187,12 @@ static void volume_share(struct vmm *vmm, unsigned index)
 static void port_publish(struct vmm *vmm, const struct spec_port *port)
 {
 	const char *protocol = port->udp ? "udp" : "tcp";
-	struct in_addr addr;
+	struct netaddr addr;
 	int host_port;
 
-	if (inet_pton(AF_INET, port->host_ip, &addr) != 1)
-		die("%s: %s is no IPv4 address to publish a port at", vmm->options->pod_file, port->host_ip);
-	host_port = net_slirp_publish(vmm->slirp, port->udp, addr, port->host_port, port->container_port);
+	if (!netaddr_parse(port->host_ip, &addr))
+		die("%s: %s is no address to publish a port at", vmm->options->pod_file, port->host_ip);
+	host_port = net_slirp_publish(vmm->slirp, port->udp, &addr, port->host_port, port->container_port);
 	if (host_port == -EADDRINUSE)
 		die("port %s:%u/%s is taken by another program; choose another hostPort or stop that program", port->host_ip,
 		    port->host_port, protocol);
@@ -219,7 +219,7 @@ static void network_make(struct vmm *vmm)
 {
 	struct net_slirp_config config = {
 		.hostname = vmm->spec->hostname[0] ? vmm->spec->hostname : NULL,
-		.searches = NULL,
+		.mac = guest_mac,
 		.mtu = ABI_NET_MTU,
 		.host_loopback = false,
 	};

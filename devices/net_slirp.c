@@ -21,6 +21,26 @@
  * Where it does not, pings to the outside get no answer (10.0.2.2 itself always answers).
  *
  * The DNS forwarder reads /etc/resolv.conf when the file changed: it must stay readable in the sandbox.
+ *
+ * Where the guest may send to beyond that is devices/egress's to decide; libslirp asks for each connection and datagram at
+ * the place where it opens or uses a socket (deps/patches/libslirp). A refused connection is reset, a datagram answered
+ * with "network unreachable", so that programs fail at once and not by a time limit.
+ *
+ * Checksums. Nothing can be corrupted between libslirp and the guest, so neither side sums what the other would check.
+ * From the guest: where its driver left the sum to the card (NEEDS_CSUM) and it is that of the packet itself, libslirp is
+ * told not to look. A lie harms the liar alone, since what leaves the host is summed by the host's kernel. Any other
+ * partial sum, of a packet inside the guest's own tunnel say, is payload to us and made right here before it leaves. A
+ * driver that makes its sums has them verified as ever. To the guest: libslirp leaves TCP's and UDP's to the card, which
+ * passes that on or, for a driver that can not, makes them. Fragments and ICMP carry whole sums both ways.
+ *
+ * A slow or dead peer stalls nobody. All of libslirp's sockets are non-blocking from the start, connect() included; the
+ * resolver's address is read from a local file, names are never looked up. What a peer does not take stays in the
+ * connection's buffer (128 KiB each way), whose window then closes towards the guest. A datagram the host has no room for
+ * is lost, one too large for it is answered to the guest with an ICMP error.
+ *
+ * What a guest can make us hold is bounded: sockets to an eighth of the descriptors we may have and SOCKETS_MAX, packets
+ * (waiting fragments, segments out of order, a copy per UDP port for ICMP errors) to PACKETS_SPARE more than that, and the
+ * queue here. At the most that is 2048 * 256 KiB of TCP buffers and 3072 packets of one MTU, all of it filled.
  */
 #include "devices/net_slirp.h"
 
@@ -33,6 +53,7 @@
 #include <slirp/libslirp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 enum {
@@ -40,8 +61,10 @@ enum {
 	QUEUE_BYTES_MAX = 4 << 20,
 	LISTEN_BACKLOG = 128, /* libslirp asks for 1: a burst of connections would wait for SYNs to be sent again */
 	FD_SCAN_MAX = 4096,
+	SOCKETS_MIN = 32,
+	SOCKETS_MAX = 2048,
+	PACKETS_SPARE = 1024,
 
-	ETHERNET_BYTES = 14,
 	TYPE_AT = 12,
 };
 
@@ -53,6 +76,8 @@ enum {
 struct waiting_frame {
 	size_t bytes;
 	uint8_t *data;
+	struct frame_sum sum;
+	bool has_sum;
 };
 
 /* libslirp's timers live until it frees them, whatever else happens. */
@@ -67,6 +92,8 @@ struct net_slirp {
 	struct loop *loop;
 	struct net *net;
 	Slirp *slirp;
+	struct egress *egress;
+	struct in6_addr guest6;
 	struct waiting_frame queue[QUEUE_FRAMES];
 	unsigned queue_first, queue_count;
 	size_t queue_bytes;
@@ -76,7 +103,7 @@ struct net_slirp {
 
 /* Frames for the guest */
 
-static void queue_frame(struct net_slirp *slirp, const void *frame, size_t bytes)
+static void queue_frame(struct net_slirp *slirp, const void *frame, size_t bytes, const struct frame_sum *sum)
 {
 	struct waiting_frame *at = &slirp->queue[(slirp->queue_first + slirp->queue_count) % QUEUE_FRAMES];
 
@@ -87,6 +114,9 @@ static void queue_frame(struct net_slirp *slirp, const void *frame, size_t bytes
 		return;
 	memcpy(at->data, frame, bytes);
 	at->bytes = bytes;
+	at->has_sum = sum != NULL;
+	if (sum)
+		at->sum = *sum;
 	slirp->queue_count++;
 	slirp->queue_bytes += bytes;
 }
@@ -94,9 +124,10 @@ static void queue_frame(struct net_slirp *slirp, const void *frame, size_t bytes
 static ssize_t send_frame(const void *frame, size_t bytes, void *opaque)
 {
 	struct net_slirp *slirp = opaque;
+	struct frame_sum place, *sum = frame_sum_find(frame, bytes, &place) ? &place : NULL;
 
-	if (slirp->queue_count || !net_receive(slirp->net, frame, bytes))
-		queue_frame(slirp, frame, bytes);
+	if (slirp->queue_count || !net_receive(slirp->net, frame, bytes, sum))
+		queue_frame(slirp, frame, bytes, sum);
 	return (ssize_t)bytes; /* anything else makes libslirp log a line that the guest can provoke at will */
 }
 
@@ -118,7 +149,7 @@ static void guest_has_room(void *ctx)
 	while (slirp->queue_count) {
 		const struct waiting_frame *first = &slirp->queue[slirp->queue_first];
 
-		if (!net_receive(slirp->net, first->data, first->bytes))
+		if (!net_receive(slirp->net, first->data, first->bytes, first->has_sum ? &first->sum : NULL))
 			return;
 		drop_first(slirp);
 	}
@@ -137,12 +168,20 @@ static bool is_wanted(const uint8_t *frame)
 	return false;
 }
 
-static void transmit(void *ctx, const struct iovec *frame, unsigned count, size_t bytes)
+/* The sum the guest left is the packet's own, which libslirp need not look at. */
+static bool is_own_sum(const uint8_t *frame, size_t bytes, const struct frame_sum *sum)
+{
+	struct frame_sum own;
+
+	return frame_sum_find(frame, bytes, &own) && own.start == sum->start && own.offset == sum->offset;
+}
+
+static void transmit(void *ctx, const struct iovec *frame, unsigned count, size_t bytes, const struct frame_sum *sum)
 {
 	struct net_slirp *slirp = ctx;
 	size_t filled = 0;
 
-	if (bytes < ETHERNET_BYTES || bytes > sizeof(slirp->flat))
+	if (bytes < FRAME_HEADER_BYTES || bytes > sizeof(slirp->flat))
 		return;
 	/* Copied before anything is looked at: the guest may write to its buffers meanwhile. */
 	for (unsigned i = 0; i < count && filled < bytes; i++) {
@@ -153,8 +192,82 @@ static void transmit(void *ctx, const struct iovec *frame, unsigned count, size_
 	}
 	if (filled != bytes || !is_wanted(slirp->flat))
 		return;
-	slirp_input(slirp->slirp, slirp->flat, (int)bytes);
+	if (sum && is_own_sum(slirp->flat, bytes, sum)) {
+		slirp_input_summed(slirp->slirp, slirp->flat, (int)bytes);
+	} else {
+		if (sum)
+			frame_sum_complete(slirp->flat, bytes, sum);
+		slirp_input(slirp->slirp, slirp->flat, (int)bytes);
+	}
 	loop_refill(slirp->loop); /* it may have opened sockets */
+}
+
+/* What may leave */
+
+static struct netaddr address_of(const struct sockaddr *addr, uint16_t *port)
+{
+	if (addr->sa_family == AF_INET6) {
+		const struct sockaddr_in6 *sin6 = (const struct sockaddr_in6 *)addr;
+
+		*port = ntohs(sin6->sin6_port);
+		return netaddr_of(&sin6->sin6_addr, true);
+	} else {
+		const struct sockaddr_in *sin = (const struct sockaddr_in *)addr;
+
+		*port = ntohs(sin->sin_port);
+		return netaddr_of(&sin->sin_addr, false);
+	}
+}
+
+static bool may_send(int protocol, const struct sockaddr *to, uint16_t forwarded, void *opaque)
+{
+	struct net_slirp *slirp = opaque;
+	uint16_t port;
+	struct netaddr addr = address_of(to, &port);
+
+	return egress_allows(slirp->egress, protocol, &addr, port, forwarded, loop_now_ns(slirp->loop));
+}
+
+static void received(const struct sockaddr *from, uint16_t forwarded, bool solicited, const void *data, size_t bytes,
+		     void *opaque)
+{
+	struct net_slirp *slirp = opaque;
+	uint16_t port;
+	struct netaddr addr = address_of(from, &port);
+
+	egress_received(slirp->egress, &addr, port, forwarded, solicited, data, bytes, loop_now_ns(slirp->loop));
+}
+
+static void resolvers_add(struct egress *egress)
+{
+	static const char *const own[] = { ABI_NET_DNS, DNS6 };
+	struct netaddr addr;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(own); i++)
+		if (netaddr_parse(own[i], &addr))
+			egress_resolver_add(egress, &addr);
+}
+
+/* Most descriptors are the file share's and the streams'. */
+static unsigned sockets_max(void)
+{
+	struct rlimit limit = { .rlim_cur = 1024 };
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	return (unsigned)MAX(MIN(limit.rlim_cur / 8, SOCKETS_MAX), SOCKETS_MIN);
+}
+
+static void policy_set(struct net_slirp *slirp)
+{
+	SlirpPolicy policy = { .max_sockets = sockets_max(), .opaque = slirp };
+
+	policy.max_packets = policy.max_sockets + PACKETS_SPARE;
+	if (slirp->egress) {
+		policy.may_send = may_send;
+		policy.received = received;
+		resolvers_add(slirp->egress);
+	}
+	slirp_set_policy(slirp->slirp, &policy);
 }
 
 /* The loop: time, timers, descriptors */
@@ -295,8 +408,6 @@ static SlirpConfig make_config(const struct net_slirp_config *config)
 		.if_mtu = config->mtu,
 		.if_mru = config->mtu,
 		.disable_host_loopback = !config->host_loopback,
-		/* libslirp only reads the list; the type lacks a const */
-		.vdnssearch = (const char **)(uintptr_t)config->searches,
 	};
 
 	inet_pton(AF_INET, NETWORK, &slirp.vnetwork);
@@ -310,6 +421,20 @@ static SlirpConfig make_config(const struct net_slirp_config *config)
 	return slirp;
 }
 
+/* What the guest makes of the advertised prefix and its MAC address (RFC 4291, appendix A). */
+static struct in6_addr guest6_make(const uint8_t mac[6])
+{
+	struct in6_addr addr;
+
+	inet_pton(AF_INET6, NETWORK6, &addr);
+	memcpy(addr.s6_addr + 8, mac, 3);
+	addr.s6_addr[8] ^= 2;
+	addr.s6_addr[11] = 0xff;
+	addr.s6_addr[12] = 0xfe;
+	memcpy(addr.s6_addr + 13, mac + 3, 3);
+	return addr;
+}
+
 struct net_slirp *net_slirp_new(struct loop *loop, struct net *net, const struct net_slirp_config *config)
 {
 	struct net_slirp *slirp = xcalloc(1, sizeof(*slirp));
@@ -319,11 +444,15 @@ struct net_slirp *net_slirp_new(struct loop *loop, struct net *net, const struct
 
 	slirp->loop = loop;
 	slirp->net = net;
+	slirp->egress = config->egress;
+	slirp->guest6 = guest6_make(config->mac);
 	slirp->slirp = slirp_new(&wanted, &callbacks, slirp);
 	if (!slirp->slirp) {
 		free(slirp);
 		return NULL;
 	}
+	slirp_set_partial_sums(slirp->slirp, true);
+	policy_set(slirp);
 	net_backend_set(net, &backend);
 	loop_poller_set(loop, &poller);
 	return slirp;
@@ -398,44 +527,81 @@ static void tune_listener(int fd, bool udp)
 
 static int local_port(int fd)
 {
-	struct sockaddr_in addr = {.sin_family = AF_UNSPEC};
+	struct sockaddr_storage addr = { .ss_family = AF_UNSPEC };
 	socklen_t bytes = sizeof(addr);
+	uint16_t port;
 
-	if (getsockname(fd, (struct sockaddr *)&addr, &bytes) || addr.sin_family != AF_INET)
+	if (getsockname(fd, (struct sockaddr *)&addr, &bytes) || addr.ss_family == AF_UNSPEC)
 		return -EIO;
-	return ntohs(addr.sin_port);
+	address_of((struct sockaddr *)&addr, &port);
+	return port;
 }
 
-int net_slirp_publish(struct net_slirp *slirp, bool udp, struct in_addr addr, uint16_t host_port, uint16_t guest_port)
+union any_sockaddr {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+static union any_sockaddr sockaddr_make(const void *bytes, bool is_v6, uint16_t port, socklen_t *count)
 {
-	struct fd_scan *scans = xmalloc(2 * sizeof(*scans));
-	struct in_addr guest;
+	union any_sockaddr addr = { .any = { .sa_family = AF_UNSPEC } };
+
+	if (is_v6) {
+		addr.v6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(port) };
+		memcpy(&addr.v6.sin6_addr, bytes, sizeof(addr.v6.sin6_addr));
+		*count = sizeof(addr.v6);
+	} else {
+		addr.v4 = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port) };
+		memcpy(&addr.v4.sin_addr, bytes, sizeof(addr.v4.sin_addr));
+		*count = sizeof(addr.v4);
+	}
+	return addr;
+}
+
+/* Listens; 0 or -errno. */
+static int forward(struct net_slirp *slirp, bool udp, const struct netaddr *addr, uint16_t host_port, uint16_t guest_port)
+{
+	socklen_t host_bytes, guest_bytes;
+	union any_sockaddr host = sockaddr_make(addr->bytes, addr->is_v6, host_port, &host_bytes), guest;
+	struct in_addr guest4;
+
+	inet_pton(AF_INET, ABI_NET_GUEST, &guest4);
+	guest = sockaddr_make(addr->is_v6 ? (void *)&slirp->guest6 : &guest4, addr->is_v6, guest_port, &guest_bytes);
+	errno = 0;
+	if (slirp_add_hostxfwd(slirp->slirp, &host.any, host_bytes, &guest.any, guest_bytes,
+			       (udp ? SLIRP_HOSTFWD_UDP : 0) | (addr->is_v6 ? SLIRP_HOSTFWD_V6ONLY : 0)))
+		return errno ? -errno : -EIO;
+	return 0;
+}
+
+int net_slirp_publish(struct net_slirp *slirp, bool udp, const struct netaddr *addr, uint16_t host_port,
+		      uint16_t guest_port)
+{
+	struct fd_scan *scans;
 	int fd, port;
 
-	if (guest_port == 0) {
-		port = -EINVAL;
-		goto cleanup;
-	}
-	inet_pton(AF_INET, ABI_NET_GUEST, &guest);
+	if (guest_port == 0)
+		return -EINVAL;
+	scans = xmalloc(2 * sizeof(*scans));
 	scan_fds(slirp, &scans[0]);
-	errno = 0;
-	if (slirp_add_hostfwd(slirp->slirp, udp, addr, host_port, guest, guest_port)) {
-		port = errno ? -errno : -EIO;
-		goto cleanup;
+	port = forward(slirp, udp, addr, host_port, guest_port);
+	if (port == 0) {
+		scan_fds(slirp, &scans[1]);
+		fd = new_fd(&scans[0], &scans[1]);
+		port = fd >= 0 ? local_port(fd) : host_port ? host_port : -EMFILE;
+		if (fd >= 0)
+			tune_listener(fd, udp);
+		loop_refill(slirp->loop);
 	}
-	scan_fds(slirp, &scans[1]);
-	fd = new_fd(&scans[0], &scans[1]);
-	port = fd >= 0 ? local_port(fd) : host_port ? host_port : -EMFILE;
-	if (fd >= 0)
-		tune_listener(fd, udp);
-	loop_refill(slirp->loop);
-
-cleanup:
 	free(scans);
 	return port;
 }
 
-int net_slirp_unpublish(struct net_slirp *slirp, bool udp, struct in_addr addr, uint16_t host_port)
+int net_slirp_unpublish(struct net_slirp *slirp, bool udp, const struct netaddr *addr, uint16_t host_port)
 {
-	return slirp_remove_hostfwd(slirp->slirp, udp, addr, host_port) ? -ENOENT : 0;
+	socklen_t bytes;
+	union any_sockaddr host = sockaddr_make(addr->bytes, addr->is_v6, host_port, &bytes);
+
+	return slirp_remove_hostxfwd(slirp->slirp, &host.any, bytes, udp ? SLIRP_HOSTFWD_UDP : 0) ? -ENOENT : 0;
 }

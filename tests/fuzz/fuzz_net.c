@@ -212,8 +212,7 @@ static void play(const uint8_t *data, size_t bytes)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	static const uint8_t mac[6] = { 0x02, 0, 0, 0x11, 0x22, 0x33 };
-	const char *searches[] = { "example.org", NULL };
-	const struct net_slirp_config config = { .hostname = "pod", .searches = searches, .mtu = 1500,
+	const struct net_slirp_config config = { .hostname = "pod", .mac = mac, .mtu = 1500,
 						 .host_loopback = bytes && data[0] & 0x80 };
 	struct net_slirp *slirp = NULL;
 

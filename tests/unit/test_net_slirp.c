@@ -36,9 +36,7 @@ static uint8_t got[BUFFER_BYTES]; /* the frame taken last, without virtio header
 
 static void begin_with(bool host_loopback)
 {
-	const char *searches[] = { "example.org", NULL };
-	const struct net_slirp_config config = { .hostname = "pod", .searches = searches, .mtu = 1500,
-						 .host_loopback = host_loopback };
+	const struct net_slirp_config config = { .hostname = "pod", .mac = mac, .mtu = 1500, .host_loopback = host_loopback };
 
 	rig_init(&rig);
 	net = net_new(&rig.env, mac, 1500);
@@ -163,6 +161,8 @@ static void announce(void)
 	CHECK(take_frame(100) >= ARP_BYTES);
 }
 
+static const struct netaddr loopback4 = { .bytes = { 127, 0, 0, 1 } };
+
 static struct in_addr loopback(void)
 {
 	return (struct in_addr){ htonl(INADDR_LOOPBACK) };
@@ -278,14 +278,14 @@ TEST(publish_a_taken_port)
 
 	begin();
 	fd = own_socket(SOCK_STREAM, &port);
-	CHECK_INT(net_slirp_publish(slirp, false, loopback(), port, GUEST_PORT), -EADDRINUSE);
+	CHECK_INT(net_slirp_publish(slirp, false, &loopback4, port, GUEST_PORT), -EADDRINUSE);
 	close(fd);
 	fd = own_socket(SOCK_DGRAM, &port);
-	CHECK_INT(net_slirp_publish(slirp, true, loopback(), port, GUEST_PORT), -EADDRINUSE);
+	CHECK_INT(net_slirp_publish(slirp, true, &loopback4, port, GUEST_PORT), -EADDRINUSE);
 	close(fd);
-	CHECK_INT(net_slirp_publish(slirp, false, (struct in_addr){ htonl(0x01020304) }, 0, GUEST_PORT),
+	CHECK_INT(net_slirp_publish(slirp, false, &(const struct netaddr){ .bytes = { 1, 2, 3, 4 } }, 0, GUEST_PORT),
 		  -EADDRNOTAVAIL);
-	CHECK_INT(net_slirp_publish(slirp, false, loopback(), 0, 0), -EINVAL);
+	CHECK_INT(net_slirp_publish(slirp, false, &loopback4, 0, 0), -EINVAL);
 	end();
 }
 
@@ -295,13 +295,13 @@ TEST(publish_unpublish_publish)
 
 	begin();
 	for (unsigned udp = 0; udp < 2; udp++) {
-		port = net_slirp_publish(slirp, udp, loopback(), 0, GUEST_PORT);
-		again = net_slirp_publish(slirp, udp, loopback(), 0, GUEST_PORT + 1);
+		port = net_slirp_publish(slirp, udp, &loopback4, 0, GUEST_PORT);
+		again = net_slirp_publish(slirp, udp, &loopback4, 0, GUEST_PORT + 1);
 		CHECK(port > 0 && again > 0 && port != again);
-		CHECK_INT(net_slirp_publish(slirp, udp, loopback(), (uint16_t)port, GUEST_PORT), -EADDRINUSE);
-		CHECK_INT(net_slirp_unpublish(slirp, udp, loopback(), (uint16_t)port), 0);
-		CHECK_INT(net_slirp_unpublish(slirp, udp, loopback(), (uint16_t)port), -ENOENT);
-		CHECK_INT(net_slirp_publish(slirp, udp, loopback(), (uint16_t)port, GUEST_PORT), port);
+		CHECK_INT(net_slirp_publish(slirp, udp, &loopback4, (uint16_t)port, GUEST_PORT), -EADDRINUSE);
+		CHECK_INT(net_slirp_unpublish(slirp, udp, &loopback4, (uint16_t)port), 0);
+		CHECK_INT(net_slirp_unpublish(slirp, udp, &loopback4, (uint16_t)port), -ENOENT);
+		CHECK_INT(net_slirp_publish(slirp, udp, &loopback4, (uint16_t)port, GUEST_PORT), port);
 	}
 	end();
 }
@@ -313,7 +313,7 @@ TEST(connection_to_a_published_port_reaches_the_guest)
 	begin();
 	post_buffers(8);
 	announce();
-	port = net_slirp_publish(slirp, false, loopback(), 0, GUEST_PORT);
+	port = net_slirp_publish(slirp, false, &loopback4, 0, GUEST_PORT);
 	fd = connect_to(port);
 	CHECK(fd >= 0);
 	CHECK_INT(take_frame(1000), 14 + 20 + 24);
@@ -334,7 +334,7 @@ TEST(datagram_to_a_published_port_reaches_the_guest)
 	begin();
 	post_buffers(8);
 	announce();
-	port = net_slirp_publish(slirp, true, loopback(), 0, GUEST_PORT);
+	port = net_slirp_publish(slirp, true, &loopback4, 0, GUEST_PORT);
 	addr.sin_port = htons((uint16_t)port);
 	fd = own_socket(SOCK_DGRAM, &own_port);
 	CHECK_INT(sendto(fd, "hello", 5, 0, (struct sockaddr *)&addr, sizeof(addr)), 5);
@@ -351,7 +351,7 @@ TEST(burst_of_connections_is_accepted)
 	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++)
 		fds[i] = -1;
 	begin();
-	port = net_slirp_publish(slirp, false, loopback(), 0, GUEST_PORT);
+	port = net_slirp_publish(slirp, false, &loopback4, 0, GUEST_PORT);
 	for (unsigned i = 0; i < ARRAY_SIZE(fds); i++) { /* the loop does not run: all wait in the backlog */
 		struct timeval patience = { .tv_usec = 200000 };
 		struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr = loopback(),
@@ -408,7 +408,7 @@ TEST(host_loopback_opens_only_when_asked)
 
 TEST(bad_config_is_refused)
 {
-	const struct net_slirp_config config = { .mtu = 20 };
+	const struct net_slirp_config config = { .mac = mac, .mtu = 20 };
 
 	rig_init(&rig);
 	net = net_new(&rig.env, mac, 1500);
@@ -425,7 +425,7 @@ TEST(freed_with_everything_under_way)
 	begin();
 	make_arp(frame, 1, gateway_ip);
 	send_frame(frame, ARP_BYTES); /* no buffer posted: the answer waits */
-	port = net_slirp_publish(slirp, false, loopback(), 0, GUEST_PORT);
+	port = net_slirp_publish(slirp, false, &loopback4, 0, GUEST_PORT);
 	fd = connect_to(port);
 	rig_run_ms(&rig, 5);
 	put16(frame + 12, 0x0800);
