@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,6 +24,10 @@ enum {
 	TCP_ACK = 16,
 	TCP_RST = 4,
 	GUEST_PORT = 80,
+	OWN_PORT = 40000, /* the guest's, where it calls itself */
+	F_CSUM = 1,
+	F_GUEST_CSUM = 2,
+	NEEDS_CSUM = 1,
 };
 
 static const uint8_t mac[6] = { 0x02, 0, 0, 0x11, 0x22, 0x33 };
@@ -33,16 +38,23 @@ static struct net *net;
 static struct net_slirp *slirp;
 static struct ring *rx = &rig.rings[0], *tx = &rig.rings[1];
 static uint8_t got[BUFFER_BYTES]; /* the frame taken last, without virtio header */
+static uint8_t got_header[HEADER];
 
-static void begin_with(bool host_loopback)
+static void begin_as(bool host_loopback, struct egress *egress, uint64_t features)
 {
-	const struct net_slirp_config config = { .hostname = "pod", .mac = mac, .mtu = 1500, .host_loopback = host_loopback };
+	const struct net_slirp_config config = { .hostname = "pod", .mac = mac, .egress = egress, .mtu = 1500,
+						 .host_loopback = host_loopback };
 
 	rig_init(&rig);
 	net = net_new(&rig.env, mac, 1500);
 	slirp = net_slirp_new(rig.loop, net, &config);
 	CHECK(slirp != NULL);
-	CHECK(rig_start(&rig, net_dev(net), 0));
+	CHECK(rig_start(&rig, net_dev(net), features));
+}
+
+static void begin_with(bool host_loopback)
+{
+	begin_as(host_loopback, NULL, 0);
 }
 
 static void begin(void)
@@ -83,6 +95,7 @@ static size_t take_frame(unsigned ms)
 		rig_run_ms(&rig, 2);
 	if (count <= HEADER)
 		return 0;
+	memcpy(got_header, bytes, HEADER);
 	memcpy(got, bytes + HEADER, MIN((size_t)count - HEADER, sizeof(got)));
 	return (size_t)count - HEADER;
 }
@@ -143,7 +156,7 @@ static void make_syn(uint8_t frame[SYN_BYTES], const uint8_t to_ip[4], unsigned 
 	memcpy(ip + 12, guest_ip, 4);
 	memcpy(ip + 16, to_ip, 4);
 	put16(ip + 10, fold(sum16(ip, 20, 0)));
-	put16(tcp, 40000);
+	put16(tcp, OWN_PORT);
 	put16(tcp + 2, to_port);
 	tcp[12] = 5 << 4;
 	tcp[13] = TCP_SYN;
@@ -435,6 +448,454 @@ TEST(freed_with_everything_under_way)
 	end();
 }
 
+/* ---- IPv4 by hand ---- */
+
+enum { ETH = 14, IP = 20, DATA_MAX = 1200 };
+
+/* A packet from the guest in a frame; returns the frame's bytes. Sums are right but for TCP's and UDP's. */
+static size_t make_ip4(uint8_t *frame, const uint8_t to_ip[4], uint8_t protocol, const void *payload, size_t bytes)
+{
+	uint8_t *ip = frame + ETH;
+
+	memset(frame, 0, ETH + IP);
+	memcpy(frame, (const uint8_t[]){ 0x52, 0x55, 10, 0, 2, 2 }, 6);
+	memcpy(frame + 6, mac, 6);
+	put16(frame + 12, 0x0800);
+	ip[0] = 0x45;
+	put16(ip + 2, (unsigned)(IP + bytes));
+	ip[8] = 64;
+	ip[9] = protocol;
+	memcpy(ip + 12, guest_ip, 4);
+	memcpy(ip + 16, to_ip, 4);
+	put16(ip + 10, fold(sum16(ip, IP, 0)));
+	memcpy(ip + IP, payload, bytes);
+	return ETH + IP + bytes;
+}
+
+static void send_udp(const uint8_t to_ip[4], unsigned from_port, unsigned to_port)
+{
+	uint8_t datagram[13] = "12345678hello", frame[ETH + IP + sizeof(datagram)];
+
+	put16(datagram, from_port);
+	put16(datagram + 2, to_port);
+	put16(datagram + 4, sizeof(datagram));
+	put16(datagram + 6, 0);
+	send_frame(frame, make_ip4(frame, to_ip, IPPROTO_UDP, datagram, sizeof(datagram)));
+}
+
+/* Whether a datagram came to one of our sockets; it is taken. */
+static bool arrived(int fd)
+{
+	char bytes[64];
+
+	rig_run_ms(&rig, 20);
+	return recv(fd, bytes, sizeof(bytes), 0) > 0;
+}
+
+static struct egress *policy(enum egress_mode mode, const char *allow)
+{
+	struct netrule rule;
+
+	if (allow)
+		CHECK(netrule_parse(allow, &rule));
+	return egress_new(mode, &rule, allow ? 1 : 0);
+}
+
+TEST(policy_decides_over_connections)
+{
+	static const struct {
+		enum egress_mode mode;
+		const char *allow;
+		bool passes;
+	} cases[] = { { EGRESS_OPEN, NULL, true },
+		      { EGRESS_OFF, NULL, false },
+		      { EGRESS_ALLOW, NULL, false },
+		      { EGRESS_ALLOW, "10.0.2.2:1", false },
+		      { EGRESS_ALLOW, "10.0.0.0/16", true } };
+	uint16_t port;
+	int listener = own_socket(SOCK_STREAM, &port);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct egress *egress = policy(cases[i].mode, cases[i].allow);
+
+		begin_as(true, egress, 0);
+		post_buffers(8);
+		announce();
+		CHECK_INT(guest_reaches(gateway_ip, listener, port), cases[i].passes);
+		CHECK_INT(take_frame(100), cases[i].passes ? SYN_BYTES + 4 : SYN_BYTES);
+		CHECK_INT(got[ETH + IP + 13], cases[i].passes ? TCP_SYN | TCP_ACK : TCP_RST | TCP_ACK);
+		end();
+		egress_free(egress);
+	}
+	close(listener);
+}
+
+TEST(policy_opens_no_loopback)
+{
+	static const uint8_t ways[][4] = { { 10, 0, 2, 2 }, { 127, 0, 0, 1 }, { 0, 0, 0, 0 }, { 255, 255, 255, 255 } };
+	struct egress *egress = policy(EGRESS_ALLOW, "0.0.0.0/0");
+	uint16_t port;
+	int listener = own_socket(SOCK_STREAM, &port);
+
+	begin_as(false, egress, 0);
+	post_buffers(16);
+	announce();
+	for (unsigned i = 0; i < ARRAY_SIZE(ways); i++)
+		CHECK(!guest_reaches(ways[i], listener, port));
+	end();
+	egress_free(egress);
+	close(listener);
+}
+
+TEST(policy_decides_over_datagrams)
+{
+	uint16_t port, other_port;
+	int fd = own_socket(SOCK_DGRAM, &port), other = own_socket(SOCK_DGRAM, &other_port);
+	struct egress *egress;
+	char allow[32];
+
+	snprintf(allow, sizeof(allow), "10.0.2.2:%u", port);
+	egress = policy(EGRESS_ALLOW, allow);
+	begin_as(true, egress, 0);
+	post_buffers(16);
+	announce();
+	send_udp(gateway_ip, 5000, port);
+	CHECK(arrived(fd));
+	send_udp(gateway_ip, 5000, other_port); /* from the same port, for which there is a socket now */
+	CHECK(!arrived(other));
+	CHECK(take_frame(100) > ETH + IP);
+	CHECK_INT(got[ETH + 9], IPPROTO_ICMP);
+	CHECK_INT(got[ETH + IP], 3);
+	send_udp(gateway_ip, 5000, port);
+	CHECK(arrived(fd));
+	end();
+	egress_free(egress);
+	close(fd);
+	close(other);
+}
+
+/* The first fragment names an allowed port, the second puts another one over it. */
+TEST(policy_is_asked_for_what_leaves)
+{
+	uint8_t first[ETH + IP + 8] = { 0 }, second[ETH + IP + 8] = { 0 }, options[ETH + IP + 12], datagram[16] = { 0 };
+	uint16_t port;
+	int fd = own_socket(SOCK_DGRAM, &port);
+	struct egress *egress = policy(EGRESS_ALLOW, "10.0.2.2:9");
+
+	begin_as(true, egress, 0);
+	post_buffers(16);
+	announce();
+	put16(datagram, 5000);
+	put16(datagram + 2, port);
+	put16(datagram + 4, sizeof(datagram));
+	make_ip4(second, gateway_ip, IPPROTO_UDP, datagram + 8, 8);
+	make_ip4(first, gateway_ip, IPPROTO_UDP, datagram, 8);
+	put16(first + ETH + 6, 0x2000);
+	put16(second + ETH + 6, 1);
+	for (uint8_t *ip = first + ETH; ip; ip = ip == first + ETH ? second + ETH : NULL) {
+		put16(ip + 10, 0);
+		put16(ip + 10, fold(sum16(ip, IP, 0)));
+	}
+	send_frame(second, sizeof(second));
+	send_frame(first, sizeof(first));
+	CHECK(!arrived(fd));
+	make_ip4(options, gateway_ip, IPPROTO_UDP, "\x01\x01\x01\x01" "5678", 8);
+	options[ETH] = 0x46; /* four bytes of options in front of the ports */
+	put16(datagram + 4, 8);
+	memcpy(options + ETH + IP + 4, datagram, 8);
+	put16(options + ETH + 2, IP + 12);
+	put16(options + ETH + 10, 0);
+	put16(options + ETH + 10, fold(sum16(options + ETH, IP + 4, 0)));
+	send_frame(options, sizeof(options));
+	CHECK(!arrived(fd));
+	end();
+	egress_free(egress);
+	close(fd);
+}
+
+TEST(policy_decides_over_pings)
+{
+	static const uint8_t far_ip[4] = { 192, 0, 2, 1 };
+	struct egress *egress = policy(EGRESS_OFF, NULL);
+	uint8_t echo[16] = { 8 }, frame[ETH + IP + sizeof(echo)];
+
+	begin_as(false, egress, 0);
+	post_buffers(8);
+	announce();
+	put16(echo + 2, fold(sum16(echo, sizeof(echo), 0)));
+	send_frame(frame, make_ip4(frame, far_ip, IPPROTO_ICMP, echo, sizeof(echo)));
+	CHECK(take_frame(100) > ETH + IP);
+	CHECK_INT(got[ETH + IP], 3); /* unreachable, and at once */
+	send_frame(frame, make_ip4(frame, gateway_ip, IPPROTO_ICMP, echo, sizeof(echo)));
+	CHECK_INT(take_frame(100), sizeof(frame)); /* who answers is the gateway itself */
+	CHECK_INT(got[ETH + IP], 0);
+	end();
+	egress_free(egress);
+}
+
+TEST(published_port_answers_but_does_not_call)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr = loopback() };
+	struct egress *egress = policy(EGRESS_OFF, NULL);
+	uint16_t client_port, other_port;
+	int client = own_socket(SOCK_DGRAM, &client_port), other = own_socket(SOCK_DGRAM, &other_port), port;
+
+	begin_as(false, egress, 0);
+	post_buffers(16);
+	announce();
+	port = net_slirp_publish(slirp, true, &loopback4, 0, GUEST_PORT);
+	addr.sin_port = htons((uint16_t)port);
+	send_udp(gateway_ip, GUEST_PORT, client_port);
+	CHECK(!arrived(client));
+	CHECK(take_frame(100) > 0); /* the refusal */
+	CHECK_INT(sendto(client, "hello", 5, 0, (struct sockaddr *)&addr, sizeof(addr)), 5);
+	CHECK_INT(take_frame(1000), ETH + IP + 8 + 5);
+	send_udp(gateway_ip, GUEST_PORT, client_port);
+	CHECK(arrived(client));
+	send_udp(gateway_ip, GUEST_PORT, other_port);
+	CHECK(!arrived(other));
+	port = net_slirp_publish(slirp, false, &loopback4, 0, GUEST_PORT);
+	close(other);
+	other = connect_to(port);
+	CHECK(other >= 0);
+	CHECK(take_frame(1000) > 0);
+	while (got[ETH + 9] != IPPROTO_TCP && take_frame(100) > 0)
+		;
+	CHECK_INT(got[ETH + IP + 13], TCP_SYN);
+	end();
+	egress_free(egress);
+	close(client);
+	close(other);
+}
+
+/* ---- checksums ---- */
+
+/* Sends a SYN whose checksum is wrong, with what its header says of it. */
+static bool reaches_unsummed(int listener, uint16_t port, uint8_t flags, uint16_t start, uint16_t offset)
+{
+	uint8_t bytes[HEADER + SYN_BYTES] = { flags };
+	int fd;
+
+	memcpy(bytes + 6, &start, 2);
+	memcpy(bytes + 8, &offset, 2);
+	make_syn(bytes + HEADER, gateway_ip, port);
+	/* the pseudo header's alone, which is what a driver leaves there */
+	put16(bytes + HEADER + ETH + IP + 16, (uint16_t)~fold(sum16(bytes + HEADER + ETH + 12, 8, IPPROTO_TCP + 20)));
+	ring_send(tx, bytes, sizeof(bytes));
+	rig_run_ms(&rig, 30);
+	fd = accept(listener, NULL, NULL);
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+TEST(sums_of_the_guest)
+{
+	static const struct {
+		uint64_t features;
+		uint8_t flags;
+		uint16_t start, offset;
+		bool passes;
+	} cases[] = {
+		{ F_CSUM, NEEDS_CSUM, ETH + IP, 16, true },
+		{ F_CSUM, 0, ETH + IP, 16, false },	     /* it says that the sum is whole: verified */
+		{ 0, NEEDS_CSUM, ETH + IP, 16, false },	     /* not negotiated: verified */
+		{ F_CSUM, NEEDS_CSUM, ETH + IP, 4, false },  /* another place: completed there, and verified here */
+		{ F_CSUM, NEEDS_CSUM, ETH, 10, false },
+	};
+	uint16_t port;
+	int listener = own_socket(SOCK_STREAM, &port);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		begin_as(true, NULL, cases[i].features);
+		post_buffers(8);
+		announce();
+		if (!CHECK_INT(reaches_unsummed(listener, port, cases[i].flags, cases[i].start, cases[i].offset), cases[i].passes))
+			printf("# case %u\n", i);
+		end();
+	}
+	close(listener);
+}
+
+/* The frame in got has right sums; TCP's or UDP's may be zero where the header says that it is to be made. */
+static bool has_right_sum(size_t bytes)
+{
+	unsigned total = get16(got + ETH + 2), length = total - IP;
+	uint8_t *data = got + ETH + IP;
+
+	(void)bytes;
+	if (total & 1)
+		data[length] = 0;
+	return fold(sum16(got + ETH, IP, 0)) == 0 &&
+	       fold(sum16(data, length + (total & 1), sum16(got + ETH + 12, 8, got[ETH + 9] + length))) == 0;
+}
+
+TEST(sums_to_the_guest)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr = loopback() };
+	static char big[4000];
+	uint16_t own_port;
+	int port, fd = own_socket(SOCK_DGRAM, &own_port);
+	unsigned fragments = 0;
+	size_t bytes;
+
+	for (unsigned offload = 0; offload < 2; offload++) {
+		begin_as(false, NULL, offload ? F_GUEST_CSUM : 0);
+		post_buffers(16);
+		announce();
+		port = net_slirp_publish(slirp, true, &loopback4, 0, GUEST_PORT);
+		addr.sin_port = htons((uint16_t)port);
+		CHECK_INT(sendto(fd, "hello", 5, 0, (struct sockaddr *)&addr, sizeof(addr)), 5);
+		bytes = take_frame(1000);
+		CHECK_INT(bytes, ETH + IP + 8 + 5);
+		CHECK_INT(got_header[0], offload ? NEEDS_CSUM : 0);
+		CHECK_INT(got_header[6], offload ? ETH + IP : 0);
+		CHECK_INT(got_header[8], offload ? 6 : 0);
+		CHECK_INT(has_right_sum(bytes), !offload);
+		if (offload) { /* made from what is there, it is right */
+			const struct frame_sum sum = { ETH + IP, 6 };
+
+			frame_sum_complete(got, bytes, &sum);
+			CHECK(has_right_sum(bytes));
+		}
+		CHECK_INT(sendto(fd, big, sizeof(big), 0, (struct sockaddr *)&addr, sizeof(addr)), sizeof(big));
+		for (fragments = 0; (bytes = take_frame(200)); fragments++) {
+			uint32_t zero_sum = sum16(got + ETH + 12, 8, IPPROTO_UDP + 8 + sizeof(big));
+
+			CHECK_INT(got_header[0], 0);
+			if (fragments == 0) { /* the rest is zeros, so the sum is that of its header */
+				zero_sum = sum16(got + ETH + IP, 8, zero_sum);
+				CHECK_INT(fold(zero_sum), 0);
+			}
+		}
+		CHECK_INT(fragments, 3);
+		end();
+	}
+	close(fd);
+}
+
+/* ---- peers that are slow or dead ---- */
+
+static uint32_t get32(const uint8_t *at)
+{
+	return (uint32_t)get16(at) << 16 | get16(at + 2);
+}
+
+/* A segment of an open connection to our own socket; with data it is all zeros. */
+static void send_segment(uint16_t port, uint32_t seq, uint32_t ack, size_t bytes)
+{
+	uint8_t segment[20 + DATA_MAX] = { 0 }, frame[ETH + IP + sizeof(segment)];
+
+	put16(segment, OWN_PORT);
+	put16(segment + 2, port);
+	put16(segment + 4, seq >> 16);
+	put16(segment + 6, seq & 0xffff);
+	put16(segment + 8, ack >> 16);
+	put16(segment + 10, ack & 0xffff);
+	segment[12] = 5 << 4;
+	segment[13] = TCP_ACK;
+	put16(segment + 14, 64000);
+	make_ip4(frame, gateway_ip, IPPROTO_TCP, segment, 20 + bytes);
+	put16(frame + ETH + IP + 16, fold(sum16(frame + ETH + IP, 20, sum16(frame + ETH + 12, 8, (uint32_t)(IPPROTO_TCP + 20 + bytes)))));
+	send_frame(frame, ETH + IP + 20 + bytes);
+}
+
+/* The guest sends to a peer that never reads: the window closes, and nothing we do takes long. */
+TEST(peer_that_never_reads_stalls_nobody)
+{
+	uint64_t start_ns, longest_ns = 0, turn_ns;
+	uint32_t seq = 1, ack;
+	unsigned window = 65535;
+	uint16_t port;
+	int listener = own_socket(SOCK_STREAM, &port), fd;
+	uint8_t syn[SYN_BYTES];
+
+	setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &(int){ 4096 }, sizeof(int));
+	begin_with(true);
+	post_buffers(8);
+	announce();
+	make_syn(syn, gateway_ip, port);
+	send_frame(syn, sizeof(syn));
+	CHECK(take_frame(200) > 0);
+	ack = get32(got + ETH + IP + 4) + 1;
+	send_segment(port, seq, ack, 0);
+	fd = accept(listener, NULL, NULL);
+	CHECK(fd >= 0);
+	for (unsigned i = 0; i < 20000 && window >= DATA_MAX; i++) {
+		rig_alloc_reset(&rig);
+		start_ns = clock_mono_ns();
+		post_buffers(1);
+		send_segment(port, seq, ack, DATA_MAX);
+		turn_ns = clock_mono_ns() - start_ns;
+		longest_ns = MAX(longest_ns, turn_ns);
+		ring_take(tx, NULL, 0);
+		seq += DATA_MAX;
+		if (take_frame(5))
+			window = get16(got + ETH + IP + 14);
+	}
+	CHECK(window < DATA_MAX);
+	printf("# %u bytes until the window closed\n", seq);
+	CHECK(seq > 100000);
+	CHECK(longest_ns < 500000000); /* a blocking send would never come back */
+	rig_alloc_reset(&rig);
+	post_buffers(4);
+	announce(); /* others are served */
+	close(fd);
+	close(listener);
+	end();
+}
+
+TEST(sockets_are_bounded)
+{
+	struct rlimit old, low;
+	unsigned answered = 0, before;
+	uint8_t syn[SYN_BYTES];
+	uint16_t port;
+	int listener = own_socket(SOCK_STREAM, &port), fd;
+
+	getrlimit(RLIMIT_NOFILE, &old);
+	low = old;
+	low.rlim_cur = 256; /* an eighth of it is 32 */
+	setrlimit(RLIMIT_NOFILE, &low);
+	begin_with(true);
+	setrlimit(RLIMIT_NOFILE, &old);
+	post_buffers(4);
+	announce();
+	fd = dup(0);
+	before = (unsigned)fd;
+	close(fd);
+	for (unsigned i = 0; i < 300; i++) { /* datagrams: the oldest port makes room */
+		rig_alloc_reset(&rig);
+		send_udp(gateway_ip, 10000 + i, port);
+		ring_take(tx, NULL, 0);
+	}
+	fd = dup(0);
+	CHECK((unsigned)fd <= before + 33);
+	close(fd);
+	end();
+	setrlimit(RLIMIT_NOFILE, &low);
+	begin_with(true);
+	setrlimit(RLIMIT_NOFILE, &old);
+	post_buffers(1);
+	announce();
+	for (unsigned i = 0; i < 100; i++) { /* connections: beyond the bound they are refused */
+		rig_alloc_reset(&rig);
+		post_buffers(1);
+		make_syn(syn, gateway_ip, port);
+		put16(syn + ETH + IP, 10000 + i);
+		put16(syn + ETH + IP + 16, 0);
+		put16(syn + ETH + IP + 16, fold(sum16(syn + ETH + 12, 28, IPPROTO_TCP + 20)));
+		send_frame(syn, sizeof(syn));
+		ring_take(tx, NULL, 0);
+		if (take_frame(50) && got[ETH + IP + 13] & TCP_RST)
+			answered++;
+		close(accept(listener, NULL, NULL));
+	}
+	CHECK(answered >= 60 && answered <= 70);
+	end();
+	close(listener);
+}
+
 int main(void)
 {
 	RUN(gateway_answers_arp);
@@ -449,5 +910,15 @@ int main(void)
 	RUN(host_loopback_opens_only_when_asked);
 	RUN(bad_config_is_refused);
 	RUN(freed_with_everything_under_way);
+	RUN(policy_decides_over_connections);
+	RUN(policy_opens_no_loopback);
+	RUN(policy_decides_over_datagrams);
+	RUN(policy_is_asked_for_what_leaves);
+	RUN(policy_decides_over_pings);
+	RUN(published_port_answers_but_does_not_call);
+	RUN(sums_of_the_guest);
+	RUN(sums_to_the_guest);
+	RUN(peer_that_never_reads_stalls_nobody);
+	RUN(sockets_are_bounded);
 	return test_done();
 }
