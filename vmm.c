@@ -6,10 +6,12 @@
 #include "cli/cli.h"
 #include "devices/balloon.h"
 #include "devices/bus.h"
+#include "devices/egress.h"
 #include "devices/fs.h"
 #include "devices/mem.h"
 #include "devices/net.h"
 #include "devices/net_slirp.h"
+#include "devices/pcap.h"
 #include "devices/reset.h"
 #include "devices/rng.h"
 #include "devices/serial.h"
@@ -68,6 +70,8 @@ struct vmm {
 	struct fs *fs;
 	struct net *net;
 	struct net_slirp *slirp;
+	struct egress *egress; /* NULL: open */
+	struct pcap *pcap;     /* NULL: none */
 	struct rng *rng;
 	struct balloon *balloon;
 	struct wire_pod wire;
@@ -215,11 +219,60 @@ static void network_log(const char *level, const char *message)
 	log_guest(&limit, "network: %s", message);
 }
 
+static struct egress *egress_make(const struct spec_pod *spec)
+{
+	static const enum egress_mode modes[] = {
+		[SPEC_EGRESS_OPEN] = EGRESS_OPEN, [SPEC_EGRESS_OFF] = EGRESS_OFF, [SPEC_EGRESS_ALLOW] = EGRESS_ALLOW};
+	const struct spec_network *network = &spec->network;
+	struct egress *egress;
+	struct netrule *rules;
+	struct netaddr resolver;
+
+	if (network->egress == SPEC_EGRESS_OPEN)
+		return NULL; /* nobody has to be asked */
+	rules = xcalloc(network->allow_count + 1, sizeof(*rules));
+	for (size_t i = 0; i < network->allow_count; i++)
+		if (!netrule_parse(network->allow[i], &rules[i]))
+			die("podvm.network.allow[%zu]: %s is no destination", i, network->allow[i]);
+	egress = egress_new(modes[network->egress], rules, network->allow_count);
+	for (size_t i = 0; i < spec->dns_count; i++)
+		if (netaddr_parse(spec->dns[i], &resolver))
+			egress_resolver_add(egress, &resolver);
+	free(rules);
+	return egress;
+}
+
+static void limits_set(struct vmm *vmm)
+{
+	const struct spec_rate *rate = &vmm->spec->network.rate;
+
+	net_rate_set(vmm->net, &(struct net_rate){.receive_bytes = rate->receive_bytes,
+						  .receive_frames = rate->receive_packets,
+						  .transmit_bytes = rate->transmit_bytes,
+						  .transmit_frames = rate->transmit_packets});
+}
+
+static void capture_start(struct vmm *vmm)
+{
+	const char *path = vmm->options->pcap;
+	int err;
+
+	if (!path)
+		return;
+	err = pcap_new(vmm->loop, path, &vmm->pcap);
+	if (err == -EINVAL)
+		die("--pcap %s: not a regular file; name one, or none that is there yet", path);
+	if (err)
+		die("--pcap %s: %s", path, strerror(-err));
+	net_capture(vmm->net, vmm->pcap);
+}
+
 static void network_make(struct vmm *vmm)
 {
 	struct net_slirp_config config = {
 		.hostname = vmm->spec->hostname[0] ? vmm->spec->hostname : NULL,
 		.mac = guest_mac,
+		.egress = vmm->egress = egress_make(vmm->spec),
 		.mtu = ABI_NET_MTU,
 		.host_loopback = false,
 	};
@@ -228,6 +281,8 @@ static void network_make(struct vmm *vmm)
 	vmm->slirp = net_slirp_new(vmm->loop, vmm->net, &config);
 	if (!vmm->slirp)
 		die("the user-mode network can not be set up");
+	limits_set(vmm);
+	capture_start(vmm);
 	for (size_t i = 0; i < vmm->spec->port_count; i++)
 		port_publish(vmm, &vmm->spec->ports[i]);
 }
@@ -455,6 +510,8 @@ static void vmm_free(struct vmm *vmm)
 	vsock_free(vmm->vsock);
 	fs_free(vmm->fs);
 	net_free(vmm->net);
+	pcap_free(vmm->pcap);
+	egress_free(vmm->egress);
 	rng_free(vmm->rng);
 	balloon_free(vmm->balloon);
 	serial_free(vmm->serial);

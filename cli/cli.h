@@ -15,6 +15,7 @@ struct run_options {
 	const char *pod_file;
 	const char *kernel;  /* NULL: the one inside podvm */
 	const char *append;  /* more words for the kernel command line; NULL: none */
+	const char *pcap;    /* file for all frames of the network; NULL: none */
 	bool trace_boot;     /* print the time line of the start */
 	bool console;	     /* the guest's kernel messages on stderr */
 	bool strict;	     /* warnings of the pod file are errors */

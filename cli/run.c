@@ -8,13 +8,14 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { OPT_KERNEL = 256, OPT_TRACE_BOOT, OPT_CONSOLE, OPT_APPEND, OPT_STRICT, OPT_VERBOSE };
+enum { OPT_KERNEL = 256, OPT_TRACE_BOOT, OPT_CONSOLE, OPT_APPEND, OPT_PCAP, OPT_STRICT, OPT_VERBOSE };
 
 static const struct option long_options[] = {
 	{"kernel", required_argument, NULL, OPT_KERNEL},
 	{"trace-boot", no_argument, NULL, OPT_TRACE_BOOT},
 	{"console", no_argument, NULL, OPT_CONSOLE},
 	{"append", required_argument, NULL, OPT_APPEND},
+	{"pcap", required_argument, NULL, OPT_PCAP},
 	{"strict", no_argument, NULL, OPT_STRICT},
 	{"verbose", no_argument, NULL, OPT_VERBOSE},
 	{"help", no_argument, NULL, 'h'},
@@ -23,7 +24,7 @@ static const struct option long_options[] = {
 
 static int option_unknown(const struct cli_command *command, const char *word)
 {
-	const char *names[] = {"--kernel", "--append", "--trace-boot", "--console", "--strict", "--verbose", "--help", NULL};
+	const char *names[] = {"--kernel", "--append", "--trace-boot", "--console", "--pcap", "--strict", "--verbose", "--help", NULL};
 	const char *near = cli_nearest(word, names);
 
 	if (near)
@@ -52,6 +53,9 @@ static bool options_parse(const struct cli_command *command, int argc, char **ar
 			break;
 		case OPT_APPEND:
 			options->append = optarg;
+			break;
+		case OPT_PCAP:
+			options->pcap = optarg;
 			break;
 		case OPT_STRICT:
 			options->strict = true;
@@ -97,6 +101,7 @@ const struct cli_command cmd_run = {
 		"  --kernel FILE   boot this vmlinux or bzImage instead of the built-in kernel\n"
 		"  --append TEXT   add TEXT to the guest's kernel command line\n"
 		"  --console       show the guest's kernel messages on stderr\n"
+		"  --pcap FILE     write all frames of the pod's network to FILE, for tcpdump or wireshark\n"
 		"  --strict        treat warnings about FILE as errors\n"
 		"  --trace-boot    print a time line of the start to stderr\n"
 		"  --verbose       say more about what podvm does\n"

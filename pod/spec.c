@@ -148,6 +148,7 @@ void spec_free(struct spec_pod *pod)
 		free(pod->ports[i].host_ip);
 	free(pod->ports);
 	sockets_free(pod->sockets, pod->socket_count);
+	texts_free(pod->network.allow, pod->network.allow_count);
 	free(pod);
 }
 

@@ -114,6 +114,21 @@ struct spec_socket {
 	enum spec_direction direction;
 };
 
+/* "podvm": {"network": ...}: podvm's own */
+enum spec_egress { SPEC_EGRESS_OPEN, SPEC_EGRESS_OFF, SPEC_EGRESS_ALLOW };
+
+struct spec_rate {
+	uint64_t receive_bytes, receive_packets; /* per second; 0: no limit. Receive is to the pod. */
+	uint64_t transmit_bytes, transmit_packets;
+};
+
+struct spec_network {
+	enum spec_egress egress;
+	char **allow; /* destinations as lib/netrule.h has them; only with SPEC_EGRESS_ALLOW */
+	size_t allow_count;
+	struct spec_rate rate;
+};
+
 struct spec_pod {
 	char *id;	/* "" when the file has none: the starter makes one up */
 	char *hostname; /* "" when unset: id, cut to 63 */
@@ -132,6 +147,7 @@ struct spec_pod {
 	struct spec_port *ports; /* portmappings and containers[].ports together */
 	size_t port_count;
 	/* key "podvm": what hyper's format has no word for */
+	struct spec_network network;
 	struct spec_socket *sockets;
 	size_t socket_count;
 };

@@ -26,6 +26,10 @@ _Static_assert(SPEC_RESTART_NEVER == 0 && SPEC_RESTART_ON_FAILURE == 1 && SPEC_R
 	       "spec_restart_words is indexed by enum spec_restart");
 const char *const spec_encoding_words[] = {"raw", "base64", NULL};
 _Static_assert(SPEC_FILE_RAW == 0 && SPEC_FILE_BASE64 == 1, "spec_encoding_words is indexed by enum spec_encoding");
+const char *const spec_egress_words[] = {"open", "off", "allow", NULL};
+_Static_assert(SPEC_EGRESS_OPEN == 0 && SPEC_EGRESS_OFF == 1 && SPEC_EGRESS_ALLOW == 2,
+	       "spec_egress_words is indexed by enum spec_egress");
+_Static_assert(sizeof(enum spec_egress) == sizeof(unsigned), "value_choice() writes enums as unsigned");
 _Static_assert(sizeof(enum spec_restart) == sizeof(unsigned) && sizeof(enum spec_encoding) == sizeof(unsigned),
 	       "value_choice() writes enums as unsigned");
 
@@ -445,7 +449,7 @@ _Static_assert(SPEC_VCPUS_MAX == 32 && SPEC_MEMORY_MB_MIN == 24 && SPEC_MEMORY_M
 	       "resource_keys says these numbers in words");
 static const struct shape resource_shape = SHAPE(resource_keys);
 
-/* The key "podvm" */
+/* podvm.sockets */
 
 static void socket_init(struct walk *walk, void *target)
 {
@@ -484,7 +488,50 @@ static const struct shape socket_shape = SHAPE(socket_keys, .init = socket_init,
 static const struct key socket_element =
 	ELEMENT(value_object, "an object: {\"port\": ..., \"path\": ..., \"direction\": ...}", .shape = &socket_shape);
 
+/* podvm.network */
+
+static const struct key rate_keys[] = {
+#define RATE(text, field)                                                                                              \
+	KEY(text, value_number, "a whole number per second from 0 to 4294967295, 0 being no limit",                    \
+	    AT(spec_pod, network.rate.field), .size = 8, .max = UINT32_MAX)
+	RATE("rxBytes", receive_bytes),
+	RATE("txBytes", transmit_bytes),
+	RATE("rxPackets", receive_packets),
+	RATE("txPackets", transmit_packets),
+#undef RATE
+};
+static const struct shape rate_shape = SHAPE(rate_keys);
+
+static const struct key destination_element =
+	ELEMENT(value_text,
+		"an address, a network, a name or \"*.\" and a name, with \":port\" behind it or not: \"192.0.2.7\", "
+		"\"10.1.0.0/16\", \"[2001:db8::/32]:443\", \"*.example.org\"",
+		.check = check_destination, .required = true);
+static const struct key allow_key =
+	LIST("allow", "an array of destinations", spec_pod, network.allow, network.allow_count, LIST_MAX, destination_element);
+
+/* Read after "egress": a list that nothing enforces would be taken for protection. */
+static void value_allow(struct walk *walk, const struct key *key, const cJSON *item, void *target)
+{
+	const struct spec_pod *pod = target;
+
+	(void)key;
+	value_list(walk, &allow_key, item, target);
+	if (pod->network.allow_count && pod->network.egress != SPEC_EGRESS_ALLOW)
+		walk_note(walk, SPEC_ERROR, "a list without \"egress\": \"allow\"; expected both");
+}
+
+static const struct key network_keys[] = {
+	KEY("egress", value_choice, "\"open\", \"off\" or \"allow\"", AT(spec_pod, network.egress),
+	    .words = spec_egress_words),
+	KEY("allow", value_allow, "an array of destinations"),
+	KEY("rate", value_object, "an object: {\"rxBytes\": ..., \"txBytes\": ...}", .shape = &rate_shape),
+};
+static const struct shape network_shape = SHAPE(network_keys);
+
+/* The key "podvm": what hyper's file has no word for. */
 static const struct key podvm_keys[] = {
+	KEY("network", value_object, "an object: {\"egress\": ...}", .shape = &network_shape),
 	LIST("sockets", "an array of {\"port\": ..., \"path\": ..., \"direction\": ...}", spec_pod, sockets,
 	     socket_count, SPEC_SOCKETS_MAX, socket_element),
 };
@@ -522,7 +569,7 @@ static const struct key pod_keys[] = {
 	KEY("portmappings", value_ports, A_PORTS),
 	LIST("containers", "an array of {\"image\": ..., \"command\": [...]}", spec_pod, containers, container_count,
 	     SPEC_CONTAINERS_MAX, container_element, .min = 1, .required = true),
-	KEY("podvm", value_object, "an object: {\"sockets\": [...]}", .shape = &podvm_shape),
+	KEY("podvm", value_object, "an object: {\"network\": ..., \"sockets\": [...]}", .shape = &podvm_shape),
 	KEY("type", value_type, NULL),
 	KEY("labels", value_ignored, NULL),
 	KEY("log", value_ignored, NULL),

@@ -75,9 +75,9 @@ static void put_ports(cJSON *root, const struct spec_pod *pod)
 }
 
 /* What hyper's format has no word for. */
-static void put_podvm(cJSON *root, const struct spec_pod *pod)
+static void put_sockets(cJSON *podvm, const struct spec_pod *pod)
 {
-	cJSON *list = cJSON_AddArrayToObject(cJSON_AddObjectToObject(root, "podvm"), "sockets");
+	cJSON *list = cJSON_AddArrayToObject(podvm, "sockets");
 
 	for (size_t i = 0; i < pod->socket_count; i++) {
 		const struct spec_socket *socket = &pod->sockets[i];
@@ -174,6 +174,27 @@ static void put_resource(cJSON *root, const struct spec_pod *pod)
 	cJSON_AddNumberToObject(object, "memory", (double)pod->memory_mb);
 }
 
+static void put_network(cJSON *podvm, const struct spec_pod *pod)
+{
+	cJSON *network = cJSON_AddObjectToObject(podvm, "network"), *rate;
+
+	cJSON_AddStringToObject(network, "egress", spec_egress_words[pod->network.egress]);
+	put_texts(network, "allow", pod->network.allow, pod->network.allow_count);
+	rate = cJSON_AddObjectToObject(network, "rate");
+	cJSON_AddNumberToObject(rate, "rxBytes", (double)pod->network.rate.receive_bytes);
+	cJSON_AddNumberToObject(rate, "txBytes", (double)pod->network.rate.transmit_bytes);
+	cJSON_AddNumberToObject(rate, "rxPackets", (double)pod->network.rate.receive_packets);
+	cJSON_AddNumberToObject(rate, "txPackets", (double)pod->network.rate.transmit_packets);
+}
+
+static void put_podvm(cJSON *root, const struct spec_pod *pod)
+{
+	cJSON *podvm = cJSON_AddObjectToObject(root, "podvm");
+
+	put_network(podvm, pod);
+	put_sockets(podvm, pod);
+}
+
 char *spec_print(const struct spec_pod *pod)
 {
 	cJSON_Hooks memory = {.malloc_fn = xmalloc, .free_fn = free};
@@ -193,8 +214,8 @@ char *spec_print(const struct spec_pod *pod)
 	put_files(root, pod);
 	put_volumes(root, pod);
 	put_ports(root, pod);
-	put_podvm(root, pod);
 	put_containers(root, pod);
+	put_podvm(root, pod);
 	text = cJSON_PrintUnformatted(root);
 	cJSON_Delete(root);
 	return text;

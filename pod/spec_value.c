@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "lib/netrule.h"
 #include "lib/util.h"
 
 enum {
@@ -123,6 +124,13 @@ bool check_env_name(const char *text)
 bool check_word(const char *text)
 {
 	return *text && strlen(text) <= FILE_NAME_BYTES_MAX && !strchr(text, ' ') && !has_control(text);
+}
+
+bool check_destination(const char *text)
+{
+	struct netrule rule;
+
+	return netrule_parse(text, &rule);
 }
 
 /* True when an earlier element of the list has the same text in the same field. */

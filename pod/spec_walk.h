@@ -113,6 +113,7 @@ bool check_source(const char *text);
 bool check_path(const char *text);
 bool check_env_name(const char *text);
 bool check_word(const char *text);
+bool check_destination(const char *text);
 
 /* Ports as a file gives them; count 0: any free ones. */
 struct port_range {
@@ -125,6 +126,7 @@ void text_set(char **field, const char *text);
 extern const struct key spec_root; /* spec_keys.c: how a pod is read */
 
 /* The tables' words and the printer's: index is the enum's value. */
-extern const char *const spec_restart_words[], *const spec_encoding_words[], *const spec_direction_words[];
+extern const char *const spec_restart_words[], *const spec_encoding_words[], *const spec_direction_words[],
+	*const spec_egress_words[];
 
 #endif

@@ -76,12 +76,23 @@ static bool container_equal(const struct spec_container *a, const struct spec_co
 	return same;
 }
 
+static bool rate_equal(const struct spec_rate *a, const struct spec_rate *b)
+{
+	return SAME(receive_bytes) && SAME(receive_packets) && SAME(transmit_bytes) && SAME(transmit_packets);
+}
+
+static bool network_equal(const struct spec_network *a, const struct spec_network *b)
+{
+	return SAME(egress) && SAME_TEXTS(allow, allow_count) && rate_equal(&a->rate, &b->rate);
+}
+
 bool spec_equal(const struct spec_pod *a, const struct spec_pod *b)
 {
 	bool same = SAME_TEXT(id) && SAME_TEXT(hostname) && SAME(vcpus) && SAME(memory_mb) && SAME(tty) &&
 		    SAME(restart) && SAME_TEXTS(dns, dns_count) && SAME_TEXTS(dns_search, dns_search_count) &&
 		    SAME_TEXTS(dns_options, dns_option_count) && SAME(container_count) && SAME(volume_count) &&
-		    SAME(file_count) && SAME(port_count) && SAME(socket_count);
+		    SAME(file_count) && SAME(port_count) && SAME(socket_count) &&
+		    network_equal(&a->network, &b->network);
 
 	for (size_t i = 0; same && i < a->container_count; i++)
 		same = container_equal(&a->containers[i], &b->containers[i]);

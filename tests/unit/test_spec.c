@@ -160,6 +160,36 @@ static const struct row pod_rows[] = {
 	{POD("\"dnsOptions\":[1]"), "E: 1:45: dnsOptions[0]: 1 is not a string without blanks"},
 };
 
+#define NETWORK(members) POD("\"podvm\":{\"network\":{" members "}}")
+#define A_DESTINATION "an address, a network, a name or \"*.\" and a name, with \":port\" behind it or not: " \
+	"\"192.0.2.7\", \"10.1.0.0/16\", \"[2001:db8::/32]:443\", \"*.example.org\""
+
+static const struct row network_rows[] = {
+	{POD("\"podvm\":5"), "E: 1:39: podvm: 5 is not an object: {\"network\": ...}"},
+	{POD("\"podvm\":{\"network\":[]}"), "E: 1:50: podvm.network: [] is not an object: {\"egress\": ...}"},
+	{POD("\"podvm\":{\"netwrk\":{}}"), "W: 1:40: podvm.netwrk: unknown key, ignored; did you mean \"network\"?"},
+	{NETWORK("\"egress\":\"closed\""),
+	 "E: 1:60: podvm.network.egress: \"closed\" is not \"open\", \"off\" or \"allow\""},
+	{NETWORK("\"egress\":true"), "E: 1:60: podvm.network.egress: true is not \"open\", \"off\" or \"allow\""},
+	{NETWORK("\"egress\":\"allow\",\"allow\":[\"10.1.2.3/16\"]"),
+	 "E: 1:77: podvm.network.allow[0]: \"10.1.2.3/16\" is not " A_DESTINATION},
+	{NETWORK("\"egress\":\"allow\",\"allow\":[\"a\",\"::/129\",7]"),
+	 "E: 1:81: podvm.network.allow[1]: \"::/129\" is not " A_DESTINATION "\n"
+	 "E: 1:90: podvm.network.allow[2]: 7 is not " A_DESTINATION},
+	{NETWORK("\"egress\":\"allow\",\"allow\":[\"\"]"), "E: 1:77: podvm.network.allow[0]: \"\" is not " A_DESTINATION},
+	{NETWORK("\"allow\":[\"example.org\"]"),
+	 "E: 1:59: podvm.network.allow: a list without \"egress\": \"allow\"; expected both"},
+	{NETWORK("\"allow\":[\"example.org\"],\"egress\":\"off\""),
+	 "E: 1:59: podvm.network.allow: a list without \"egress\": \"allow\"; expected both"},
+	{NETWORK("\"rate\":{\"rxBytes\":-1}"),
+	 "E: 1:69: podvm.network.rate.rxBytes: -1 is not a whole number per second from 0 to 4294967295, 0 being no limit"},
+	{NETWORK("\"rate\":{\"txPackets\":\"4294967296\"}"),
+	 "E: 1:71: podvm.network.rate.txPackets: \"4294967296\" is not a whole number per second from 0 to 4294967295, 0 being "
+	 "no limit"},
+	{NETWORK("\"egress\":\"Allow\",\"allow\":[\"*.example.org:443\",\"[2001:db8::/32]:1\"],\"rate\":{\"rxBytes\":1}"), ""},
+	{NETWORK("\"egress\":\"off\",\"allow\":[]"), ""},
+};
+
 static const struct row volume_rows[] = {
 	{POD("\"volumes\":5"), "E: 1:41: volumes: 5 is not an array of {\"name\": ..., \"source\": ...}"},
 	{POD("\"volumes\":[{}]"), "E: 1:42: volumes[0].name: missing; expected " A_FILE_NAME},
@@ -547,6 +577,11 @@ TEST(pod_table)
 	check_rows(pod_rows, ARRAY_SIZE(pod_rows));
 }
 
+TEST(network_table)
+{
+	check_rows(network_rows, ARRAY_SIZE(network_rows));
+}
+
 TEST(volume_table)
 {
 	check_rows(volume_rows, ARRAY_SIZE(volume_rows));
@@ -667,6 +702,8 @@ TEST(defaults)
 	CHECK_INT(pod->restart, SPEC_RESTART_NEVER);
 	CHECK_INT(pod->container_count, 1);
 	CHECK_INT(pod->volume_count + pod->file_count + pod->port_count + pod->dns_count, 0);
+	CHECK_INT(pod->network.egress, SPEC_EGRESS_OPEN);
+	CHECK_INT(pod->network.allow_count + pod->network.rate.receive_bytes + pod->network.rate.transmit_bytes, 0);
 	CHECK_STR(container->name, "pod-a-0");
 	CHECK_STR(container->workdir, "/");
 	CHECK_STR(container->user.name, "");
@@ -682,6 +719,8 @@ TEST(defaults)
 static const char full[] =
 	"{\"id\":\"all\",\"hostname\":\"a.b-c\",\"restartPolicy\":\"onFailure\",\"resource\":{\"vcpu\":\"2\","
 	"\"memory\":512},"
+	"\"podvm\":{\"network\":{\"egress\":\"allow\",\"allow\":[\"10.1.0.0/16\",\"*.example.org:443\"],"
+	"\"rate\":{\"rxBytes\":1,\"txBytes\":2,\"rxPackets\":3,\"txPackets\":4294967295}}},"
 	"\"dns\":[\"8.8.8.8\"],\"dnsSearch\":[\"example.org\"],\"dnsOptions\":[\"ndots:2\",\"rotate\"],"
 	"\"files\":[{\"name\":\"f\",\"content\":\"\\u00e9\\n\"},{\"name\":\"b\",\"encoding\":\"base64\",\"content\":"
 	"\"aGVsbG8=\"}],"
@@ -715,6 +754,13 @@ TEST(all_keys_of_a_pod)
 	CHECK_INT(pod->volumes[0].kind, SPEC_VOLUME_PRIVATE);
 	CHECK_INT(pod->volumes[1].kind, SPEC_VOLUME_PATH);
 	CHECK_STR(pod->volumes[1].source, "/srv");
+	CHECK_INT(pod->network.egress, SPEC_EGRESS_ALLOW);
+	CHECK_INT(pod->network.allow_count, 2);
+	CHECK_STR(pod->network.allow[1], "*.example.org:443");
+	CHECK_INT(pod->network.rate.receive_bytes, 1);
+	CHECK_INT(pod->network.rate.transmit_bytes, 2);
+	CHECK_INT(pod->network.rate.receive_packets, 3);
+	CHECK_INT(pod->network.rate.transmit_packets, UINT32_MAX);
 	CHECK_INT(pod->containers[1].restart, SPEC_RESTART_ON_FAILURE);
 	CHECK_STR(pod->containers[1].name, "all-a-1");
 	spec_free(pod);
@@ -1033,6 +1079,7 @@ int main(void)
 	RUN(syntax_table);
 	RUN(shape_table);
 	RUN(pod_table);
+	RUN(network_table);
 	RUN(volume_table);
 	RUN(port_table);
 	RUN(socket_table);
