@@ -165,7 +165,7 @@ static const struct row pod_rows[] = {
 	"\"192.0.2.7\", \"10.1.0.0/16\", \"[2001:db8::/32]:443\", \"*.example.org\""
 
 static const struct row network_rows[] = {
-	{POD("\"podvm\":5"), "E: 1:39: podvm: 5 is not an object: {\"network\": ...}"},
+	{POD("\"podvm\":5"), "E: 1:39: podvm: 5 is not an object: {\"network\": ..., \"sockets\": [...]}"},
 	{POD("\"podvm\":{\"network\":[]}"), "E: 1:50: podvm.network: [] is not an object: {\"egress\": ...}"},
 	{POD("\"podvm\":{\"netwrk\":{}}"), "W: 1:40: podvm.netwrk: unknown key, ignored; did you mean \"network\"?"},
 	{NETWORK("\"egress\":\"closed\""),
@@ -289,7 +289,7 @@ static const struct row port_rows[] = {
 #define A_SOCKET_PORT "a vsock port from 1024 to 4294967294"
 static const struct row socket_rows[] = {
 	{POD("\"podvm\":[]"),
-	 "E: 1:39: podvm: [] is not an object: {\"sockets\": [...]}"},
+	 "E: 1:39: podvm: [] is not an object: {\"network\": ..., \"sockets\": [...]}"},
 	{SOCKETS("5"),
 	 "E: 1:51: podvm.sockets[0]: 5 is not an object: {\"port\": ..., \"path\": ..., \"direction\": ...}"},
 	{SOCKETS("{\"port\":1,\"path\":\"./a\",\"direction\":\"out\"}"),
