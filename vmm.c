@@ -46,6 +46,9 @@
 /* Which slot a device sits in: part of the machine's shape, so never reordered. */
 enum slot { SLOT_VSOCK, SLOT_FS, SLOT_NET, SLOT_RNG, SLOT_BALLOON, SLOT_COUNT };
 
+/* For the file system call under way to end, when the pod has ended. */
+enum { FS_STOP_LIMIT_MS = 1000 };
+
 /*
  * No console while all is well: only the panic of a dying kernel, and that without a probe of the UART. reboot=k is
  * devices/reset; PODVM_INIT becomes init's environment and tells it where it runs.
@@ -62,6 +65,8 @@ struct vmm {
 	struct boot_image kernel;
 	struct mem mem;
 	struct loop *loop;
+	struct loop *fs_loop; /* files may be slow: virtio-fs has a loop and a thread of its own */
+	struct loop_thread *fs_thread;
 	struct bus mmio, pio;
 	struct kvm *kvm;
 	struct serial *serial;
@@ -320,6 +325,7 @@ static void machine_make(struct vmm *vmm)
 		die_errno(-err, "no %llu MB of memory for the pod; give it less (resource.memory)",
 			  (unsigned long long)vmm->spec->memory_mb);
 	vmm->loop = config.loop = loop_new();
+	vmm->fs_loop = loop_new();
 	vmm->kvm = kvm_new(&config);
 	vmm->serial = serial_new(vmm->options->console ? STDERR_FILENO : -1);
 	vmm->reset = (struct reset){.request = reset_requested, .ctx = vmm};
@@ -331,7 +337,14 @@ static void machine_make(struct vmm *vmm)
 
 static struct virtio_env slot_env(struct vmm *vmm, enum slot slot)
 {
-	return (struct virtio_env){.mem = &vmm->mem, .loop = vmm->loop, .irq = mmio_irq(vmm->kvm, slot)};
+	bool own_loop = slot == SLOT_FS;
+
+	return (struct virtio_env){
+		.mem = &vmm->mem,
+		.loop = own_loop ? vmm->fs_loop : vmm->loop,
+		.irq = mmio_irq(vmm->kvm, slot),
+		.own_loop = own_loop,
+	};
 }
 
 static void devices_make(struct vmm *vmm)
@@ -352,7 +365,7 @@ static void devices_make(struct vmm *vmm)
 	devs[SLOT_RNG] = rng_dev(vmm->rng);
 	devs[SLOT_BALLOON] = balloon_dev(vmm->balloon);
 	for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
-		mmio_attach(vmm->kvm, &vmm->mmio, vmm->loop, devs[slot], slot);
+		mmio_attach(vmm->kvm, &vmm->mmio, envs[slot].loop, devs[slot], slot);
 	for (unsigned i = 0; i < vmm->spec->container_count; i++)
 		root_share(vmm, i);
 	for (unsigned i = 0; i < vmm->spec->volume_count; i++)
@@ -496,14 +509,27 @@ static void sockets_make(struct vmm *vmm)
 		socket_make(vmm, i);
 }
 
+/*
+ * Threads first: vCPUs and virtio-fs use what the rest frees. A file system of the host that does not answer must not keep
+ * podvm: then what others would miss is put in order and the rest left to the end of the process. The lock is kept, so that no
+ * vCPU sees what was freed.
+ */
 static void vmm_free(struct vmm *vmm)
 {
 	struct virtio_dev *devs[] = {vsock_dev(vmm->vsock), fs_dev(vmm->fs), net_dev(vmm->net), rng_dev(vmm->rng),
 				     balloon_dev(vmm->balloon)};
 
+	if (!loop_thread_stop_within(vmm->fs_thread, FS_STOP_LIMIT_MS)) {
+		log_warn("a file system of this host does not answer; podvm ends without waiting for it");
+		if (loop_lock_within(vmm->loop, FS_STOP_LIMIT_MS)) {
+			sockets_free(vmm->sockets);
+			pcap_free(vmm->pcap);
+		}
+		return;
+	}
 	kvm_free(vmm->kvm);
 	for (unsigned i = 0; i < ARRAY_SIZE(devs); i++)
-		mmio_detach(vmm->loop, devs[i]);
+		mmio_detach(devs[i]->env.loop, devs[i]);
 	session_free(vmm->session);
 	sockets_free(vmm->sockets);
 	net_slirp_free(vmm->slirp);
@@ -515,6 +541,7 @@ static void vmm_free(struct vmm *vmm)
 	rng_free(vmm->rng);
 	balloon_free(vmm->balloon);
 	serial_free(vmm->serial);
+	loop_free(vmm->fs_loop);
 	loop_free(vmm->loop);
 	mem_fini(&vmm->mem);
 	payload_close(&vmm->payload);
@@ -537,6 +564,7 @@ static int vmm_run(const struct run_options *options)
 	devices_make(&vmm);
 	session_make(&vmm);
 	sockets_make(&vmm);
+	vmm.fs_thread = loop_thread_start(vmm.fs_loop, "podvm-fs");
 	trace_mark("machine and devices made");
 	kernel_start(&vmm);
 	trace_mark("vCPUs started");

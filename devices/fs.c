@@ -8,7 +8,6 @@
  */
 #include "devices/fs.h"
 
-#include "devices/fuse.h"
 #include "lib/util.h"
 
 #include <assert.h>
@@ -148,4 +147,46 @@ struct virtio_dev *fs_dev(struct fs *fs)
 int fs_share_add(struct fs *fs, const char *name, const char *path, bool read_only)
 {
 	return fuse_share_add(fs->fuse, name, path, read_only);
+}
+
+static void own_loop_lock(const struct fs *fs)
+{
+	if (fs->dev.env.own_loop)
+		loop_lock(fs->dev.env.loop);
+}
+
+static void own_loop_unlock(const struct fs *fs)
+{
+	if (fs->dev.env.own_loop)
+		loop_unlock(fs->dev.env.loop);
+}
+
+int fs_save(const struct fs *fs, struct fs_state *state)
+{
+	int ret;
+
+	own_loop_lock(fs);
+	ret = fuse_save(fs->fuse, &state->fuse);
+	if (!ret)
+		virtio_save(&fs->dev, &state->virtio);
+	own_loop_unlock(fs);
+	return ret;
+}
+
+int fs_load(struct fs *fs, const struct fs_state *state)
+{
+	struct fuse_state before;
+	int ret;
+
+	own_loop_lock(fs);
+	ret = fuse_save(fs->fuse, &before);
+	if (!ret)
+		ret = fuse_load(fs->fuse, &state->fuse);
+	if (!ret) {
+		ret = virtio_load(&fs->dev, &state->virtio);
+		if (ret)
+			fuse_load(fs->fuse, &before);
+	}
+	own_loop_unlock(fs);
+	return ret;
 }

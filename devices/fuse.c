@@ -11,14 +11,17 @@
  * least length, least room for the reply, whether the share must be writable. A handler that is reached needs no check
  * of these, and a new one can not forget them.
  *
- * Local I/O blocks the caller. That is accepted in this version: page cache hits are most of it and a thread pool costs
- * each of them a switch. Nothing that can wait for ever is done: no fifo, socket or device is opened, files are opened
- * O_NONBLOCK (a lease of another process then fails the open instead of waiting), no locks are taken (the guest's
- * kernel keeps them), copies are bounded.
+ * I/O blocks the caller, a thread that does nothing else (vmm.c): page cache hits are most of it and a pool of threads
+ * costs each of them a switch. So one file system of the host that hangs stalls all shares of its pod, and nothing but
+ * them. Nothing of our own can wait for ever: no fifo, socket or device is opened, files are opened O_NONBLOCK (a lease of
+ * another process then fails the open instead of waiting), no locks are taken (flock() and fcntl() locks live in the
+ * guest's kernel: they hold between all processes of the pod, not towards the host), copies are bounded.
  *
  * Caching: for read-only shares the guest may keep names, attributes and data for a day, so a change made by the host
- * in a read-only share under a running pod may go unseen. For the others it is one second, and file data is kept across
- * opens only when the file provably did not change (fuse_file.c). Writes go through at once.
+ * in a read-only share under a running pod may go unseen. For the others names and attributes are good for one second,
+ * that a name does not exist is not remembered, and file data is kept across opens only when the file provably did not
+ * change (fuse_file.c). Writes go through at once, those to shared mappings when the guest's kernel writes them back. The
+ * host's changes are not announced: inotify in the guest tells what the guest does.
  */
 #include "devices/fuse_req.h"
 
@@ -26,8 +29,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -35,6 +40,15 @@ enum {
 	PROTOCOL_MINOR_MIN = 31, /* what our structures need; the guest's kernel comes with us and is newer */
 	MAX_BACKGROUND = 64,
 };
+
+/*
+ * Not FUSE_WRITEBACK_CACHE: what a pod writes is in the host's file when write() returns, as with a bind mount. Not the
+ * locks: see above. Not FUSE_SUBMOUNTS: a share is one file system to the guest. Not FUSE_POSIX_ACL: see fuse_xattr.c.
+ */
+#define INIT_FLAGS                                                                                                     \
+	((uint32_t)(FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_AUTO_INVAL_DATA |                   \
+		    FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS |              \
+		    FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS | FUSE_HANDLE_KILLPRIV_V2))
 
 /* Flags of an operation. */
 enum {
@@ -75,6 +89,7 @@ static const struct operation {
 	[FUSE_SETATTR] = {fuse_do_setattr, sizeof(struct fuse_setattr_in), sizeof(struct fuse_attr_out),
 			  OP_NODE | OP_MODIFIES},
 	[FUSE_STATFS] = {fuse_do_statfs, 0, sizeof(struct fuse_statfs_out), OP_NODE},
+	[FUSE_SYNCFS] = {fuse_do_syncfs, sizeof(struct fuse_syncfs_in), 0, OP_NODE},
 	[FUSE_ACCESS] = {fuse_do_access, sizeof(struct fuse_access_in), 0, OP_NODE},
 	[FUSE_SETXATTR] = {fuse_do_setxattr, FUSE_COMPAT_SETXATTR_IN_SIZE, 0, OP_NODE | OP_MODIFIES},
 	[FUSE_GETXATTR] = {fuse_do_getxattr, sizeof(struct fuse_getxattr_in), 0, OP_NODE},
@@ -200,12 +215,19 @@ void *req_reply(struct fuse_req *req, size_t bytes)
 
 /* The session */
 
+/*
+ * New files get exactly the mode that is asked for: the guest's kernel has applied its umask. Ours belongs to the process,
+ * so the serving thread first takes one of its own; INIT is what it serves first.
+ */
+static void umask_clear(void)
+{
+	if (!unshare(CLONE_FS))
+		umask(0);
+}
+
 static int do_init(struct fuse_req *req)
 {
 	const struct fuse_init_in *in = req_take(req, 16); /* the rest came later and holds nothing we use */
-	const uint32_t wanted = FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_AUTO_INVAL_DATA |
-				FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO | FUSE_ASYNC_DIO | FUSE_PARALLEL_DIROPS |
-				FUSE_MAX_PAGES | FUSE_CACHE_SYMLINKS | FUSE_HANDLE_KILLPRIV_V2;
 	struct fuse_init_out *out = req_reply(req, sizeof(*out));
 
 	out->major = FUSE_KERNEL_VERSION;
@@ -216,8 +238,11 @@ static int do_init(struct fuse_req *req)
 		return -EPROTO;
 	/* A new session: whatever the one before left is void. */
 	fuse_reset(req->fuse);
+	umask_clear();
+	req->fuse->minor = MIN(in->minor, PROTOCOL_MINOR);
+	req->fuse->flags = in->flags & INIT_FLAGS;
 	out->max_readahead = in->max_readahead;
-	out->flags = in->flags & wanted;
+	out->flags = req->fuse->flags;
 	out->max_background = MAX_BACKGROUND;
 	out->congestion_threshold = MAX_BACKGROUND * 3 / 4;
 	out->max_write = FUSE_DATA_BYTES_MAX;
@@ -351,7 +376,8 @@ struct fuse *fuse_new(const struct fuse_limits *limits)
 		return NULL;
 	fuse = xcalloc(1, sizeof(*fuse));
 	fuse->proc_fd = proc_fd;
-	fuse->can_chown = geteuid() == 0;
+	fuse->uid = geteuid();
+	fuse->gid = getegid();
 	inodes_init(&fuse->inodes, limits);
 	slots_init(&fuse->handles, limits->handles);
 	return fuse;
@@ -365,6 +391,25 @@ void fuse_reset(struct fuse *fuse)
 	while ((item = slots_any(&fuse->handles, &from)))
 		fuse_handle_close(fuse, (struct fuse_handle *)item);
 	inodes_reset(&fuse->inodes);
+	fuse->minor = fuse->flags = 0;
+}
+
+int fuse_save(const struct fuse *fuse, struct fuse_state *state)
+{
+	if (fuse->inodes.slots.count || fuse->handles.count)
+		return -EBUSY;
+	*state = (struct fuse_state){.minor = fuse->minor, .flags = fuse->flags};
+	return 0;
+}
+
+int fuse_load(struct fuse *fuse, const struct fuse_state *state)
+{
+	if (state->flags & ~INIT_FLAGS || state->minor > PROTOCOL_MINOR ||
+	    (state->minor ? state->minor < PROTOCOL_MINOR_MIN : state->flags))
+		return -EINVAL;
+	fuse->minor = state->minor;
+	fuse->flags = state->flags;
+	return 0;
 }
 
 void fuse_free(struct fuse *fuse)

@@ -3,13 +3,15 @@
  * fuse: a FUSE file server (protocol of linux/fuse.h) for host directories. One request in plain buffers goes in, one
  * reply comes out; it does not know what carried them (devices/fs.c: a virtqueue; a test: an array).
  *
- * What the server promises is in devices/fs.h. Local file I/O happens inside the request, on the caller's thread.
+ * What the server promises is in devices/fs.h. File I/O happens inside the request, on the caller's thread, which may block
+ * as long as the host's file system does.
  */
 #ifndef DEVICES_FUSE_H
 #define DEVICES_FUSE_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -42,6 +44,15 @@ void fuse_free(struct fuse *fuse);
  * 0 or -errno of opening; -EINVAL for another kind of file or a bad name, -EEXIST, -ENOSPC.
  */
 int fuse_share_add(struct fuse *fuse, const char *name, const char *path, bool read_only);
+
+/* What was agreed upon in the guest's FUSE_INIT; all 0 before it. Plain data. */
+struct fuse_state {
+	uint32_t minor, flags;
+};
+/* -EBUSY when the guest knows a file or has one open: what that means on another day nobody can tell. */
+int fuse_save(const struct fuse *fuse, struct fuse_state *state);
+/* Into a server that has served nothing yet. Not trusted: 0, or -EINVAL and nothing has changed. */
+int fuse_load(struct fuse *fuse, const struct fuse_state *state);
 
 /* Forgets all the guest knew and had open; shares stay. */
 void fuse_reset(struct fuse *fuse);

@@ -2,8 +2,16 @@
 /*
  * fuse_attr: attributes and their caching times. Must not know names or directories.
  *
- * Ids: what the host has is what the guest sees, and what the guest asks for is what the host is asked for. A mapping
- * would go into fuse_fill_attr(), fuse_own_new() and set_owner(): ids appear nowhere else.
+ * Ids. When podvm is root, what the host has is what the guest sees, and what the guest asks for is what the host is asked
+ * for: a new file is made by podvm and given to the requester, as fsuid and fsgid of the request say. Making it as the
+ * requester (setfsuid) was rejected: more calls, and the host knows nothing of the requester's further groups. Who may do
+ * what was decided before by the guest's kernel, which knows them.
+ *
+ * An ordinary user's podvm owns one pair of ids, its own. They are the guest's 0: the pod's root is the user, as in other
+ * rootless containers. All others are nobody's (65534). Whatever the pod makes is the user's, so the pod's root's. A change
+ * of owner to what is shown already succeeds (tar and cp -p do that all the time), any other fails with EPERM. Remembering
+ * it in an extended attribute was rejected: every look at a file would cost two calls more, links and sockets can have
+ * none, and other programs of the host would see other owners than the pod. Ids appear nowhere but here.
  */
 #include "devices/fuse_req.h"
 
@@ -21,14 +29,22 @@
 enum {
 	VALID_READ_ONLY_S = 86400,
 	VALID_WRITABLE_S = 1,
+	ID_NOBODY = 65534,
 };
+
+static uint32_t id_shown(const struct fuse *fuse, uint32_t id, uint32_t own)
+{
+	if (fuse->uid == 0)
+		return id;
+	return id == own ? 0 : ID_NOBODY;
+}
 
 uint64_t fuse_valid_seconds(const struct fuse_inode *inode)
 {
 	/* The root's entries may change: shares are added when a pod arrives. */
 	if (inode_is_root(inode))
 		return VALID_WRITABLE_S;
-	return inode_read_only(inode) ? VALID_READ_ONLY_S : VALID_WRITABLE_S;
+	return inode->share->read_only ? VALID_READ_ONLY_S : VALID_WRITABLE_S;
 }
 
 /* The protocol has the kernel's 32-bit encoding of a device number. */
@@ -53,8 +69,8 @@ void fuse_fill_attr(struct fuse *fuse, struct fuse_attr *attr, const struct stat
 		.ctimensec = (uint32_t)st->st_ctim.tv_nsec,
 		.mode = st->st_mode,
 		.nlink = (uint32_t)st->st_nlink,
-		.uid = st->st_uid,
-		.gid = st->st_gid,
+		.uid = id_shown(fuse, st->st_uid, fuse->uid),
+		.gid = id_shown(fuse, st->st_gid, fuse->gid),
 		.rdev = encode_dev(st->st_rdev),
 		.blksize = (uint32_t)st->st_blksize,
 	};
@@ -124,9 +140,12 @@ int fuse_drop_suid(int fd)
 void fuse_own_new(struct fuse_req *req, int fd, const struct stat *dir_st, struct stat *st)
 {
 	struct fuse *fuse = req->fuse;
-	gid_t gid = dir_st->st_mode & S_ISGID ? st->st_gid : req->head.gid;
+	gid_t gid;
 
-	if (!fuse->can_chown || (st->st_uid == req->head.uid && st->st_gid == gid))
+	if (!fuse_may_give(fuse))
+		return;
+	gid = dir_st->st_mode & S_ISGID ? st->st_gid : req->head.gid;
+	if (st->st_uid == req->head.uid && st->st_gid == gid)
 		return;
 	/* Root without CAP_CHOWN (dropped by the sandbox) keeps the file: as good as it gets, and as if not root. */
 	if (fchownat(fd, "", req->head.uid, gid, AT_EMPTY_PATH))
@@ -137,20 +156,29 @@ void fuse_own_new(struct fuse_req *req, int fd, const struct stat *dir_st, struc
 	fstat(fd, st);
 }
 
-/* Changing an id to what it is succeeds whoever we are: tar and cp -p do that all the time. */
-static int set_owner(int fd, const struct fuse_setattr_in *in)
+/* The host's id for what the guest wants: -1 when nothing is to be changed. 0 or -EPERM. */
+static int id_wanted(const struct fuse *fuse, uint32_t now, uint32_t own, uint32_t guest, uint32_t *id)
 {
-	uid_t uid = in->valid & FATTR_UID ? in->uid : (uid_t)-1;
-	gid_t gid = in->valid & FATTR_GID ? in->gid : (gid_t)-1;
+	*id = UINT32_MAX;
+	if (guest == id_shown(fuse, now, own))
+		return 0;
+	if (fuse->uid != 0 && guest != 0)
+		return -EPERM;
+	*id = fuse->uid == 0 ? guest : own;
+	return 0;
+}
+
+static int set_owner(const struct fuse *fuse, int fd, const struct fuse_setattr_in *in)
+{
+	uint32_t uid = UINT32_MAX, gid = UINT32_MAX;
 	struct stat st;
 
 	if (fstat(fd, &st))
 		return -errno;
-	if (uid == st.st_uid)
-		uid = (uid_t)-1;
-	if (gid == st.st_gid)
-		gid = (gid_t)-1;
-	if (uid == (uid_t)-1 && gid == (gid_t)-1)
+	if ((in->valid & FATTR_UID && id_wanted(fuse, st.st_uid, fuse->uid, in->uid, &uid)) ||
+	    (in->valid & FATTR_GID && id_wanted(fuse, st.st_gid, fuse->gid, in->gid, &gid)))
+		return -EPERM;
+	if (uid == UINT32_MAX && gid == UINT32_MAX)
 		return 0;
 	return fchownat(fd, "", uid, gid, AT_EMPTY_PATH) ? -errno : 0;
 }
@@ -211,7 +239,7 @@ int fuse_do_setattr(struct fuse_req *req)
 	if (fd < 0)
 		return fd;
 	if (in->valid & (FATTR_UID | FATTR_GID))
-		ret = set_owner(fd, in);
+		ret = set_owner(req->fuse, fd, in);
 	if (!ret && in->valid & FATTR_MODE &&
 	    fchmodat(req->fuse->proc_fd, fuse_fd_name(fd).text, in->mode & 07777, 0))
 		ret = -errno;
@@ -248,6 +276,34 @@ int fuse_do_statfs(struct fuse_req *req)
 		.frsize = (uint32_t)sf.f_frsize,
 	};
 	return 0;
+}
+
+static int sync_share(struct fuse *fuse, const struct fuse_share *share)
+{
+	int fd = openat(fuse->proc_fd, fuse_fd_name(share->fd).text, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = syncfs(fd) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* For sync(1) and syncfs(2): the guest knows one file system, so all that it may write to. */
+int fuse_do_syncfs(struct fuse_req *req)
+{
+	struct fuse_inodes *inodes = &req->fuse->inodes;
+	int ret = 0, one;
+	unsigned i;
+
+	for (i = 0; i < inodes->share_count; i++) {
+		if (inodes->shares[i].read_only)
+			continue;
+		one = sync_share(req->fuse, &inodes->shares[i]);
+		if (!ret)
+			ret = one;
+	}
+	return ret;
 }
 
 /* The guest's kernel checks modes itself and hardly asks; this tells whether podvm could. */

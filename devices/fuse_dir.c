@@ -45,7 +45,7 @@ int fuse_do_opendir(struct fuse_req *req)
 	struct fuse_open_out *out = req_reply(req, sizeof(*out));
 	int fd = -1;
 
-	if (!inode_is_root(req->inode)) {
+	if (!inode_is_root(req->inode) && !req->inode->sealed) {
 		fd = fuse_reopen(req->fuse, req->inode, O_RDONLY | O_DIRECTORY);
 		if (fd < 0)
 			return fd;
@@ -174,6 +174,8 @@ static int read_dir(struct fuse_req *req, bool plus)
 	if (!handle)
 		return -EBADF;
 	list.room = MIN(MIN(in->size, req->in_room), FUSE_REPLY_BYTES_MAX);
+	if (req->inode->sealed)
+		return 0;
 	ret = inode_is_root(req->inode) ? list_root(&list, in->offset) : list_host(&list, handle->fd, in->offset);
 	req->reply_bytes = list.used;
 	return ret;

@@ -17,8 +17,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -26,7 +28,7 @@
 /* One COPY_FILE_RANGE; the guest asks again for the rest. */
 #define COPY_BYTES_MAX (UINT64_C(8) << 20)
 
-/* What of the guest's open flags reaches the host. O_APPEND: the guest's kernel knows the offset; O_DIRECT: its
+/* What of the guest's open flags reaches the host. O_APPEND: see write_file(); O_DIRECT: its
  * memory need not be aligned as the host wants; the rest is not the guest's to choose. */
 #define OPEN_FLAGS (ACCESS_MODE | O_TRUNC | O_SYNC | O_DSYNC)
 /* Not O_ACCMODE: musl counts O_PATH among its bits, and that is not the guest's to set. */
@@ -71,6 +73,8 @@ int fuse_reopen(struct fuse *fuse, struct fuse_inode *inode, int flags)
 {
 	int fd;
 
+	if (inode->sealed)
+		return -EACCES;
 	if (S_ISDIR(inode->type) && (flags & ACCESS_MODE) != O_RDONLY)
 		return -EISDIR;
 	if (S_ISLNK(inode->type))
@@ -99,14 +103,14 @@ static bool cache_still_good(struct fuse_inode *inode, const struct stat *st)
 	return same;
 }
 
-/* A handle for an open descriptor, which is taken. */
-static int reply_open(struct fuse_req *req, struct fuse_inode *inode, int fd, int flags, struct fuse_open_out *out)
+/* A handle for an open descriptor, which is taken. keep_cache: what the guest has of the data is still good. */
+static int reply_open(struct fuse_req *req, struct fuse_inode *inode, int fd, int flags, bool keep_cache,
+		      struct fuse_open_out *out)
 {
 	bool writable = (flags & ACCESS_MODE) != O_RDONLY;
-	struct stat st;
 
 	out->open_flags = 0;
-	if (inode_read_only(inode) || (!fstat(fd, &st) && cache_still_good(inode, &st)))
+	if (keep_cache)
 		out->open_flags |= FOPEN_KEEP_CACHE;
 	if (!writable)
 		out->open_flags |= FOPEN_NOFLUSH;
@@ -117,6 +121,8 @@ static int open_inode(struct fuse_req *req, struct fuse_inode *inode, uint32_t g
 		      struct fuse_open_out *out)
 {
 	int flags = (int)guest_flags & OPEN_FLAGS, fd, ret;
+	struct stat st;
+	bool keep_cache;
 
 	if ((flags & ACCESS_MODE) == ACCESS_MODE)
 		return -EINVAL;
@@ -134,7 +140,8 @@ static int open_inode(struct fuse_req *req, struct fuse_inode *inode, uint32_t g
 			return ret;
 		}
 	}
-	return reply_open(req, inode, fd, flags, out);
+	keep_cache = inode_read_only(inode) || (!fstat(fd, &st) && cache_still_good(inode, &st));
+	return reply_open(req, inode, fd, flags, keep_cache, out);
 }
 
 int fuse_do_open(struct fuse_req *req)
@@ -165,7 +172,7 @@ static int reply_created(struct fuse_req *req, const char *name, int fd, int fla
 	}
 	inode_fd_give(inodes, inode,
 		      openat(req->fuse->proc_fd, fuse_fd_name(fd).text, O_PATH | O_CLOEXEC));
-	ret = reply_open(req, inode, fd, flags, (struct fuse_open_out *)(entry + 1));
+	ret = reply_open(req, inode, fd, flags, false, (struct fuse_open_out *)(entry + 1));
 	if (ret)
 		inode_drop_unused(inodes, inode);
 	else
@@ -196,25 +203,21 @@ static int open_existing(struct fuse_req *req, const char *name, const struct fu
 
 static int create_file(struct fuse_req *req, const char *name, const struct fuse_create_in *in, int extra_flags)
 {
-	int flags = (int)in->flags & OPEN_FLAGS & ~O_TRUNC, dirfd, fd, error;
+	int flags = (int)in->flags & OPEN_FLAGS & ~O_TRUNC, dirfd, fd;
 	struct stat dir_st;
-	mode_t umask_was;
 
 	if ((flags & ACCESS_MODE) == ACCESS_MODE)
 		return -EINVAL;
 	dirfd = inode_fd(&req->fuse->inodes, req->inode);
 	if (dirfd < 0)
 		return dirfd;
-	if (fstat(dirfd, &dir_st))
+	if (fuse_may_give(req->fuse) && fstat(dirfd, &dir_st))
 		return -errno;
 	if (req->fuse->handles.count >= req->fuse->handles.limit)
 		return -ENFILE; /* before there is a file that was not asked for */
-	umask_was = umask(0);
 	fd = openat(dirfd, name ? name : ".", flags | extra_flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
 		    in->mode & 07777);
-	error = errno;
-	umask(umask_was);
-	return fd < 0 ? -error : reply_created(req, name, fd, flags, &dir_st);
+	return fd < 0 ? -errno : reply_created(req, name, fd, flags, &dir_st);
 }
 
 /* Always O_EXCL first: without it open() would open whatever somebody put there, a device for instance. */
@@ -260,6 +263,17 @@ int fuse_do_read(struct fuse_req *req)
 	return 0;
 }
 
+/*
+ * To append means to the file's end, which somebody else may have moved since the guest's kernel looked: two pods with one
+ * log. Pages that are written back (FUSE_WRITE_CACHE) know where they belong, whatever descriptor carries them.
+ */
+static ssize_t write_file(int fd, const struct iovec *iov, unsigned count, const struct fuse_write_in *in)
+{
+	if (in->flags & O_APPEND && !(in->write_flags & FUSE_WRITE_CACHE))
+		return syscall(SYS_pwritev2, fd, iov, (unsigned long)count, (unsigned long)in->offset, 0ul, RWF_APPEND);
+	return pwritev(fd, iov, (int)count, (off_t)in->offset);
+}
+
 int fuse_do_write(struct fuse_req *req)
 {
 	const struct fuse_write_in *in = req_take(req, sizeof(*in));
@@ -280,7 +294,7 @@ int fuse_do_write(struct fuse_req *req)
 			return ret;
 	}
 	count = fuse_iov_slice(req->out, req->out_count, sizeof(req->head) + sizeof(*in), in->size, iov);
-	bytes = pwritev(handle->fd, iov, (int)count, (off_t)in->offset);
+	bytes = write_file(handle->fd, iov, count, in);
 	if (bytes < 0)
 		return -errno;
 	out->size = (uint32_t)bytes;
@@ -329,12 +343,17 @@ int fuse_do_fallocate(struct fuse_req *req)
 {
 	const struct fuse_fallocate_in *in = req_take(req, sizeof(*in));
 	struct fuse_handle *handle = fuse_handle_get(req, in->fh, false);
+	/* What the guest's kernel lets through; the others would move data behind the back of its cache. */
 	const uint32_t modes = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+	int ret;
 
 	if (!handle || !handle->writable)
 		return -EBADF;
 	if (in->mode & ~modes)
 		return -EOPNOTSUPP;
+	ret = req_drops_suid(req) ? fuse_drop_suid(handle->fd) : 0;
+	if (ret)
+		return ret;
 	return fallocate(handle->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length) ? -errno : 0;
 }
 
@@ -363,12 +382,16 @@ int fuse_do_copy_file_range(struct fuse_req *req)
 	struct fuse_handle *from = fuse_handle_get(req, in->fh_in, false), *to;
 	off_t off_in = (off_t)in->off_in, off_out = (off_t)in->off_out;
 	ssize_t bytes;
+	int ret;
 
 	to = (struct fuse_handle *)slots_get(&req->fuse->handles, in->fh_out);
 	if (!from || !to || to->dir || !to->writable || to->inode->slot.id != in->nodeid_out)
 		return -EBADF;
 	if (in->flags)
 		return -EINVAL;
+	ret = req_drops_suid(req) ? fuse_drop_suid(to->fd) : 0;
+	if (ret)
+		return ret;
 	bytes = copy_file_range(from->fd, &off_in, to->fd, &off_out, MIN(in->len, COPY_BYTES_MAX), 0);
 	if (bytes < 0)
 		return -errno;

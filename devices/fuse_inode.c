@@ -9,6 +9,11 @@
  * a slash, and links are not followed. So what is reached lies in a share or was moved out of one by the host itself.
  * openat2(RESOLVE_BENEATH) says the same to the kernel once more.
  *
+ * Mounts below a share belong to it, as with a recursive bind mount: the guest sees one file system, files of different
+ * ones are told apart by their inode numbers, and a rename or link across is refused by the host (EXDEV). Not what the host's
+ * kernel makes up, /proc above all: read there, a read-only share of "/" would give the memory of every process of
+ * podvm's user. Such a mount is sealed: an empty directory. Unless it is the share itself: then somebody asked for it.
+ *
  * Identity is (share, device, inode number): a host directory shared twice, once read-only, gives two sets of inodes,
  * and what the guest may do with one never leaks into the other.
  *
@@ -33,10 +38,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fuse.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 enum {
@@ -44,6 +51,14 @@ enum {
 	REOPEN_DEPTH_MAX = 512, /* closed directories in a row above a file */
 	ANCESTORS_MAX = 4096,	/* looked at for a loop */
 };
+
+#ifndef CONFIGFS_MAGIC /* not in linux/magic.h */
+#define CONFIGFS_MAGIC 0x62656570
+#define FUSECTL_MAGIC 0x65735543
+#define RPC_PIPEFS_MAGIC 0x67596969
+#define NFSD_MAGIC 0x6e667364
+#define MQUEUE_MAGIC 0x19800202
+#endif
 
 /* Identity and hash */
 
@@ -290,7 +305,7 @@ static struct fuse_inode *inode_new(struct fuse_inodes *inodes, struct fuse_shar
 }
 
 static int adopt(struct fuse_inodes *inodes, struct fuse_inode *dir, const char *name, const struct stat *st,
-		 struct fuse_inode **inode)
+		 bool sealed, struct fuse_inode **inode)
 {
 	struct fuse_inode *found = hash_find(inodes, dir->share, st->st_dev, st->st_ino);
 
@@ -303,6 +318,7 @@ static int adopt(struct fuse_inodes *inodes, struct fuse_inode *dir, const char 
 		found = inode_new(inodes, dir->share, st);
 	if (!found)
 		return -ENFILE;
+	found->sealed = sealed;
 	if (name)
 		inode_name_set(inodes, found, dir, name);
 	*inode = found;
@@ -316,7 +332,7 @@ int inode_made(struct fuse_inodes *inodes, struct fuse_inode *dir, const char *n
 
 	if (found && found->fd < 0)
 		hash_unlink(inodes, found);
-	return adopt(inodes, dir, name, st, inode);
+	return adopt(inodes, dir, name, st, false, inode);
 }
 
 void inode_fd_give(struct fuse_inodes *inodes, struct fuse_inode *inode, int fd)
@@ -389,6 +405,7 @@ int inodes_share_add(struct fuse_inodes *inodes, const char *name, const char *p
 	inodes_number(inodes, st.st_dev, 0);
 	strcpy(share->name, name);
 	share->fd = fd;
+	share->dev = st.st_dev;
 	share->read_only = read_only;
 	inodes->share_count++;
 	return 0;
@@ -412,35 +429,6 @@ static int stat_child(int dirfd, const char *name, struct stat *st)
 	return fstatat(dirfd, name, st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) ? -errno : 0;
 }
 
-int inode_lookup(struct fuse_inodes *inodes, struct fuse_inode *dir, const char *name, struct fuse_inode **inode,
-		 struct stat *st)
-{
-	struct fuse_share *share;
-	int fd, ret;
-
-	if (inode_is_root(dir)) {
-		share = share_find(inodes, name);
-		return share ? share_inode(inodes, share, inode, st) : -ENOENT;
-	}
-	fd = inode_fd(inodes, dir);
-	if (fd < 0)
-		return fd;
-	ret = stat_child(fd, name, st);
-	return ret ? ret : adopt(inodes, dir, name, st, inode);
-}
-
-struct fuse_inode *inode_known(struct fuse_inodes *inodes, struct fuse_inode *dir, const char *name)
-{
-	struct fuse_inode *inode;
-	struct stat st;
-	int fd = inode_fd(inodes, dir);
-
-	if (fd < 0 || stat_child(fd, name, &st))
-		return NULL;
-	inode = hash_find(inodes, dir->share, st.st_dev, st.st_ino);
-	return inode && inode->type == (st.st_mode & S_IFMT) ? inode : NULL;
-}
-
 static int open_child(struct fuse_inodes *inodes, int dirfd, const char *name)
 {
 	struct open_how how = {
@@ -460,6 +448,95 @@ static int open_child(struct fuse_inodes *inodes, int dirfd, const char *name)
 	/* As safe for a single checked component, only said once instead of twice. */
 	fd = openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
+}
+
+static bool is_kernels(const struct statfs *fs)
+{
+	static const uint32_t magics[] = {
+		PROC_SUPER_MAGIC,   SYSFS_MAGIC,	DEBUGFS_MAGIC,	    TRACEFS_MAGIC,	SECURITYFS_MAGIC,
+		SELINUX_MAGIC,	    SMACK_MAGIC,	CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, RDTGROUP_SUPER_MAGIC,
+		BPF_FS_MAGIC,	    DEVPTS_SUPER_MAGIC, EFIVARFS_MAGIC,	    PSTOREFS_MAGIC,	BINFMTFS_MAGIC,
+		NSFS_MAGIC,	    USBDEVICE_SUPER_MAGIC, XENFS_SUPER_MAGIC, CONFIGFS_MAGIC,	FUSECTL_MAGIC,
+		RPC_PIPEFS_MAGIC,   NFSD_MAGIC,		MQUEUE_MAGIC,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(magics); i++)
+		if ((uint32_t)fs->f_type == magics[i])
+			return true;
+	return false;
+}
+
+/* Where in the table of devices; its end when that is full. */
+static unsigned dev_index(struct fuse_inodes *inodes, uint64_t dev)
+{
+	unsigned i;
+
+	for (i = 0; i < inodes->dev_count && inodes->devs[i] != dev; i++)
+		;
+	if (i == inodes->dev_count && i < ARRAY_SIZE(inodes->devs))
+		inodes->devs[inodes->dev_count++] = dev;
+	return i;
+}
+
+/* A name whose file lies on another device than its directory: 1 when it is to be sealed, 0 when not, or -errno. */
+static int is_sealed(struct fuse_inodes *inodes, const struct fuse_inode *dir, int dirfd, const char *name,
+		     uint64_t dev)
+{
+	unsigned i = dev_index(inodes, dev);
+	enum fuse_dev_kind kind = i < ARRAY_SIZE(inodes->devs) ? inodes->dev_kinds[i] : FUSE_DEV_UNKNOWN;
+	struct statfs fs;
+	int fd, ret;
+
+	if (dev == dir->share->dev)
+		return 0;
+	if (kind == FUSE_DEV_UNKNOWN) {
+		fd = open_child(inodes, dirfd, name);
+		if (fd < 0)
+			return fd;
+		ret = fstatfs(fd, &fs) ? -errno : 0;
+		close(fd);
+		if (ret)
+			return ret;
+		kind = is_kernels(&fs) ? FUSE_DEV_KERNEL : FUSE_DEV_FILES;
+		if (i < ARRAY_SIZE(inodes->devs))
+			inodes->dev_kinds[i] = kind;
+	}
+	return kind == FUSE_DEV_KERNEL;
+}
+
+int inode_lookup(struct fuse_inodes *inodes, struct fuse_inode *dir, const char *name, struct fuse_inode **inode,
+		 struct stat *st)
+{
+	struct fuse_share *share;
+	int fd, ret, sealed = 0;
+
+	if (inode_is_root(dir)) {
+		share = share_find(inodes, name);
+		return share ? share_inode(inodes, share, inode, st) : -ENOENT;
+	}
+	if (dir->sealed)
+		return -ENOENT;
+	fd = inode_fd(inodes, dir);
+	if (fd < 0)
+		return fd;
+	ret = stat_child(fd, name, st);
+	if (!ret && st->st_dev != dir->dev)
+		sealed = is_sealed(inodes, dir, fd, name, st->st_dev);
+	if (ret || sealed < 0)
+		return ret ? ret : sealed;
+	return adopt(inodes, dir, name, st, sealed, inode);
+}
+
+struct fuse_inode *inode_known(struct fuse_inodes *inodes, struct fuse_inode *dir, const char *name)
+{
+	struct fuse_inode *inode;
+	struct stat st;
+	int fd = inode_fd(inodes, dir);
+
+	if (fd < 0 || stat_child(fd, name, &st))
+		return NULL;
+	inode = hash_find(inodes, dir->share, st.st_dev, st.st_ino);
+	return inode && inode->type == (st.st_mode & S_IFMT) ? inode : NULL;
 }
 
 static bool same_file(const struct fuse_inode *inode, const struct stat *st)
@@ -528,13 +605,7 @@ int inode_stat(struct fuse_inodes *inodes, struct fuse_inode *inode, struct stat
 
 uint64_t inodes_number(struct fuse_inodes *inodes, uint64_t dev, uint64_t ino)
 {
-	unsigned i;
-
-	for (i = 0; i < inodes->dev_count && inodes->devs[i] != dev; i++)
-		;
-	if (i == inodes->dev_count && i < ARRAY_SIZE(inodes->devs))
-		inodes->devs[inodes->dev_count++] = dev;
-	return ino ^ (uint64_t)i << 56;
+	return ino ^ (uint64_t)dev_index(inodes, dev) << 56;
 }
 
 /* The table */

@@ -16,6 +16,7 @@
 struct fuse_share {
 	char name[FUSE_SHARE_NAME_MAX + 1];
 	int fd; /* O_PATH */
+	uint64_t dev;
 	bool read_only;
 };
 
@@ -29,6 +30,7 @@ struct fuse_inode {
 	int fd;		      /* O_PATH, or -1: inode_fd() opens it */
 	bool fd_borrowed;     /* fd is the share's */
 	bool hashed;	      /* found by (share, dev, ino) */
+	bool sealed;	      /* of a file system of the host's kernel: shown, empty, never opened */
 	struct fuse_share *share; /* NULL only for the device's root */
 	struct fuse_inode *parent; /* where it was last seen; NULL: no name known, then fd can not be reopened */
 	char *name;
@@ -51,6 +53,7 @@ struct fuse_inodes {
 	struct fuse_inode *newest, *oldest;
 	bool no_openat2;
 	uint64_t devs[255]; /* st_dev values met, for inodes_number() */
+	enum fuse_dev_kind { FUSE_DEV_UNKNOWN, FUSE_DEV_FILES, FUSE_DEV_KERNEL } dev_kinds[255];
 	unsigned dev_count;
 };
 
@@ -65,7 +68,7 @@ struct fuse_inode *inode_get(struct fuse_inodes *inodes, uint64_t nodeid);
 
 static inline bool inode_read_only(const struct fuse_inode *inode)
 {
-	return !inode->share || inode->share->read_only;
+	return !inode->share || inode->share->read_only || inode->sealed;
 }
 
 static inline bool inode_is_root(const struct fuse_inode *inode)

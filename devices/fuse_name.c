@@ -96,12 +96,12 @@ int fuse_do_readlink(struct fuse_req *req)
 	return 0;
 }
 
-/* The directory and, as seen before the name was made, its attributes. */
+/* The directory and, as seen before the name was made, its attributes, where fuse_own_new() needs them. */
 static int dir_open(struct fuse_req *req, struct stat *st)
 {
 	int fd = inode_fd(&req->fuse->inodes, req->inode);
 
-	if (fd >= 0 && fstat(fd, st))
+	if (fd >= 0 && fuse_may_give(req->fuse) && fstat(fd, st))
 		return -errno;
 	return fd;
 }
@@ -124,7 +124,7 @@ static int reply_made(struct fuse_req *req, const char *name, const struct stat 
 	ret = inode_made(&req->fuse->inodes, req->inode, name, &st, &inode);
 	if (ret)
 		return ret;
-	if (req->fuse->can_chown && st.st_uid == geteuid() && (st.st_mode & S_IFMT) == (mode & S_IFMT)) {
+	if (fuse_may_give(req->fuse) && st.st_uid == req->fuse->uid && (st.st_mode & S_IFMT) == (mode & S_IFMT)) {
 		fd = inode_fd(&req->fuse->inodes, inode);
 		if (fd >= 0)
 			fuse_own_new(req, fd, dir_st, &st);
@@ -161,7 +161,7 @@ static bool may_make(mode_t mode, uint32_t rdev)
 int fuse_do_mknod(struct fuse_req *req)
 {
 	const struct fuse_mknod_in *in = req_take(req, sizeof(*in));
-	mode_t mode = in->mode & (S_IFMT | 07777), umask_was;
+	mode_t mode = in->mode & (S_IFMT | 07777);
 	const char *name;
 	struct stat dir_st;
 	int dirfd, ret;
@@ -174,10 +174,9 @@ int fuse_do_mknod(struct fuse_req *req)
 	dirfd = dir_open(req, &dir_st);
 	if (dirfd < 0)
 		return dirfd;
-	umask_was = umask(0); /* the guest's was applied by its kernel, ours is not its business */
-	ret = mknodat(dirfd, name, mode, 0) ? -errno : 0;
-	umask(umask_was);
-	return ret ? ret : reply_made(req, name, &dir_st, mode);
+	if (mknodat(dirfd, name, mode, 0))
+		return -errno;
+	return reply_made(req, name, &dir_st, mode);
 }
 
 int fuse_do_mkdir(struct fuse_req *req)
@@ -185,7 +184,6 @@ int fuse_do_mkdir(struct fuse_req *req)
 	const struct fuse_mkdir_in *in = req_take(req, sizeof(*in));
 	const char *name;
 	struct stat dir_st;
-	mode_t umask_was;
 	int dirfd, ret;
 
 	ret = req_take_name(req, &name);
@@ -194,10 +192,9 @@ int fuse_do_mkdir(struct fuse_req *req)
 	dirfd = dir_open(req, &dir_st);
 	if (dirfd < 0)
 		return dirfd;
-	umask_was = umask(0);
-	ret = mkdirat(dirfd, name, in->mode & 07777) ? -errno : 0;
-	umask(umask_was);
-	return ret ? ret : reply_made(req, name, &dir_st, S_IFDIR);
+	if (mkdirat(dirfd, name, in->mode & 07777))
+		return -errno;
+	return reply_made(req, name, &dir_st, S_IFDIR);
 }
 
 static int remove_name(struct fuse_req *req, int flags)
@@ -256,6 +253,8 @@ static int rename_name(struct fuse_req *req, uint64_t newdir_id, uint32_t flags)
 		return ret;
 	if (!S_ISDIR(newdir->type))
 		return -ENOTDIR;
+	if (inode_read_only(newdir))
+		return -EROFS;
 	oldfd = inode_fd(inodes, req->inode);
 	newfd = oldfd < 0 ? oldfd : inode_fd(inodes, newdir);
 	if (newfd < 0)

@@ -33,7 +33,9 @@ struct fuse {
 	struct fuse_inodes inodes;
 	struct fuse_slots handles;
 	int proc_fd;	/* /proc/self/fd */
-	bool can_chown; /* started as root: files are made for the guest's ids */
+	uid_t uid;	/* podvm's own; when not root they are the guest's 0, see fuse_attr.c */
+	gid_t gid;
+	uint32_t minor, flags; /* of FUSE_INIT */
 	_Alignas(8) uint8_t args[FUSE_ARGS_BYTES_MAX];
 	_Alignas(8) uint8_t reply[FUSE_REPLY_BYTES_MAX];
 	_Alignas(8) uint8_t scratch[FUSE_REPLY_BYTES_MAX];
@@ -60,7 +62,7 @@ typedef int fuse_handler(struct fuse_req *req);
 
 fuse_handler fuse_do_lookup, fuse_do_forget, fuse_do_batch_forget, fuse_do_readlink, fuse_do_symlink, fuse_do_mknod,
 	fuse_do_mkdir, fuse_do_unlink, fuse_do_rmdir, fuse_do_rename, fuse_do_rename2, fuse_do_link;
-fuse_handler fuse_do_getattr, fuse_do_setattr, fuse_do_statfs, fuse_do_access;
+fuse_handler fuse_do_getattr, fuse_do_setattr, fuse_do_statfs, fuse_do_syncfs, fuse_do_access;
 fuse_handler fuse_do_setxattr, fuse_do_getxattr, fuse_do_listxattr, fuse_do_removexattr;
 fuse_handler fuse_do_open, fuse_do_read, fuse_do_write, fuse_do_release, fuse_do_fsync, fuse_do_flush, fuse_do_create,
 	fuse_do_tmpfile, fuse_do_fallocate, fuse_do_lseek, fuse_do_copy_file_range;
@@ -86,10 +88,14 @@ void fuse_fill_entry(struct fuse *fuse, struct fuse_entry_out *entry, struct fus
 uint64_t fuse_valid_seconds(const struct fuse_inode *inode);
 int fuse_stat(struct fuse *fuse, struct fuse_inode *inode, struct stat *st);
 /*
- * Gives a file just made by podvm (fd: any descriptor, O_PATH too) the requester's ids, as far as podvm may; st is
- * refreshed. dir_st: of its directory, whose set-group-id bit decides the group.
+ * Gives a file just made by podvm (fd: any descriptor, O_PATH too) the requester's ids when podvm is root; st is
+ * refreshed. dir_st: of its directory, whose set-group-id bit decides the group; unused when fuse_may_give() is false.
  */
 void fuse_own_new(struct fuse_req *req, int fd, const struct stat *dir_st, struct stat *st);
+static inline bool fuse_may_give(const struct fuse *fuse)
+{
+	return fuse->uid == 0;
+}
 
 /* Opens what an O_PATH descriptor stands for. Regular files and directories only, never blocking. fd or -errno. */
 int fuse_reopen(struct fuse *fuse, struct fuse_inode *inode, int flags);
@@ -98,6 +104,11 @@ struct fuse_fd_name {
 	char text[12];
 };
 struct fuse_fd_name fuse_fd_name(int fd);
+/* Is the requester somebody who loses set-id bits of what he writes to? */
+static inline bool req_drops_suid(const struct fuse_req *req)
+{
+	return req->head.uid != 0;
+}
 /* Clears set-user-id, and set-group-id of group-executable files, as the kernel does for writers without CAP_FSETID. */
 int fuse_drop_suid(int fd);
 

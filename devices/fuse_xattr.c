@@ -3,9 +3,10 @@
  * fuse_xattr: extended attributes of regular files and directories. Must not know anything else of them.
  *
  * The calls need a real descriptor (an O_PATH one will not do, and a path through /proc may be gone), so the file is
- * opened for each. Only names that mean the same in guest and host pass: user.*, trusted.* (overlayfs) and
- * security.capability. ACLs and security labels are neither shown nor set: the guest's kernel would not enforce them
- * and the host's would.
+ * opened for each. Only names that mean the same in guest and host pass: user.*, security.capability, and for reading
+ * trusted.* (overlayfs). Setting those is the privilege of the host's root, whose file systems believe them (a redirect
+ * of overlayfs names any directory): never the guest's, whoever runs podvm. ACLs and security labels are neither shown nor
+ * set: the guest's kernel would not enforce them and the host's would.
  */
 #include "devices/fuse_req.h"
 
@@ -19,12 +20,17 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-static bool name_passes(const char *name)
+static bool name_may_change(const char *name)
 {
-	return !strncmp(name, "user.", 5) || !strncmp(name, "trusted.", 8) || !strcmp(name, "security.capability");
+	return !strncmp(name, "user.", 5) || !strcmp(name, "security.capability");
 }
 
-static int take_xattr_name(struct fuse_req *req, const char **name)
+static bool name_passes(const char *name)
+{
+	return name_may_change(name) || !strncmp(name, "trusted.", 8);
+}
+
+static int take_xattr_name(struct fuse_req *req, bool to_change, const char **name)
 {
 	int ret = req_take_text(req, name);
 
@@ -32,12 +38,12 @@ static int take_xattr_name(struct fuse_req *req, const char **name)
 		return ret;
 	if (strlen(*name) > XATTR_NAME_MAX)
 		return -ERANGE;
-	return name_passes(*name) ? 0 : -EOPNOTSUPP;
+	return (to_change ? name_may_change(*name) : name_passes(*name)) ? 0 : -EOPNOTSUPP;
 }
 
 static int open_for_xattr(struct fuse_req *req)
 {
-	if (inode_is_root(req->inode) || (!S_ISREG(req->inode->type) && !S_ISDIR(req->inode->type)))
+	if (inode_is_root(req->inode) || req->inode->sealed || (!S_ISREG(req->inode->type) && !S_ISDIR(req->inode->type)))
 		return -EOPNOTSUPP;
 	return fuse_reopen(req->fuse, req->inode, O_RDONLY);
 }
@@ -50,7 +56,7 @@ int fuse_do_setxattr(struct fuse_req *req)
 	const void *value;
 	int fd, ret;
 
-	ret = take_xattr_name(req, &name);
+	ret = take_xattr_name(req, true, &name);
 	if (ret)
 		return ret;
 	value = req_take(req, in->size);
@@ -89,7 +95,7 @@ int fuse_do_getxattr(struct fuse_req *req)
 	ssize_t bytes;
 	int fd, ret;
 
-	ret = take_xattr_name(req, &name);
+	ret = take_xattr_name(req, false, &name);
 	if (ret)
 		return ret;
 	fd = open_for_xattr(req);
@@ -133,7 +139,7 @@ int fuse_do_removexattr(struct fuse_req *req)
 	const char *name;
 	int fd, ret;
 
-	ret = take_xattr_name(req, &name);
+	ret = take_xattr_name(req, true, &name);
 	if (ret)
 		return ret;
 	fd = open_for_xattr(req);

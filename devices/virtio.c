@@ -27,6 +27,7 @@
 enum {
 	MMIO_VENDOR_ID = 0x4d564450, /* "PDVM" */
 	MMIO_MAGIC = 0x74726976,     /* "virt" */
+	BUSY_LIMIT_MS = 2000,
 	STATUS_ALL = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK |
 		     VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_FAILED,
 };
@@ -368,8 +369,13 @@ static void change(struct virtio_dev *dev, uint64_t offset, unsigned width, uint
 		dev->ops->config_write(dev, (unsigned)offset, &value, width);
 }
 
+/*
+ * The vCPU holds the machine's lock, so waiting for a device with a loop of its own must end. A driver that was ignored finds
+ * the status as it was; what it resets in the middle of a request can not be set up anew anyway before that request ends.
+ */
 static void mmio_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
 {
+	static struct log_limit busy_limit; /* under the machine's lock */
 	struct virtio_dev *dev = ctx;
 
 	if (offset < VIRTIO_MMIO_CONFIG && (width != 4 || offset % 4))
@@ -378,8 +384,11 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned width, uint64_t valu
 		__atomic_and_fetch(&dev->interrupt_status, ~(uint32_t)value, __ATOMIC_ACQ_REL);
 		return;
 	}
-	if (dev->env.own_loop)
-		loop_lock(dev->env.loop);
+	if (dev->env.own_loop && !loop_lock_within(dev->env.loop, BUSY_LIMIT_MS)) {
+		log_guest(&busy_limit, "%s: busy with a request that does not end, so the guest's change of its state is "
+				       "ignored", dev->name);
+		return;
+	}
 	change(dev, offset, width, value);
 	if (dev->env.own_loop)
 		loop_unlock(dev->env.loop);

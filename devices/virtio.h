@@ -7,7 +7,8 @@
  * loop, whose lock a register access holds already. One whose work may block has a loop and a thread of its own
  * (env.own_loop): then the base takes that loop's lock as well for whatever changes the device, and without it answers
  * what a driver does all the time, reading the status and acknowledging interrupts. So a vCPU waits for a slow request
- * only when it resets that device.
+ * only when it resets that device or writes another such register, and then for two seconds at most: the write is ignored
+ * when the device is still busy.
  */
 #ifndef DEVICES_VIRTIO_H
 #define DEVICES_VIRTIO_H

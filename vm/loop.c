@@ -103,6 +103,25 @@ void loop_lock(struct loop *loop)
 	pthread_mutex_unlock(&loop->gate);
 }
 
+static struct timespec real_in_ms(unsigned ms)
+{
+	uint64_t ns = clock_real_ns() + (uint64_t)ms * NS_PER_MS;
+
+	return (struct timespec){ .tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S) };
+}
+
+bool loop_lock_within(struct loop *loop, unsigned ms)
+{
+	struct timespec until = real_in_ms(ms);
+	bool held;
+
+	if (pthread_mutex_timedlock(&loop->gate, &until))
+		return false;
+	held = !pthread_mutex_timedlock(&loop->lock, &until);
+	pthread_mutex_unlock(&loop->gate);
+	return held;
+}
+
 void loop_unlock(struct loop *loop)
 {
 	pthread_mutex_unlock(&loop->lock);
@@ -424,7 +443,7 @@ void loop_run(struct loop *loop)
 	loop_lock(loop);
 	loop->now_ns = clock_mono_ns();
 	loop->running = true;
-	while (!loop->stop)
+	while (!__atomic_load_n(&loop->stop, __ATOMIC_ACQUIRE))
 		turn(loop);
 	loop->stop = false; /* so that it can be run again; a stop before the run counts */
 	loop->running = false;
@@ -433,7 +452,7 @@ void loop_run(struct loop *loop)
 
 void loop_stop(struct loop *loop)
 {
-	loop->stop = true;
+	__atomic_store_n(&loop->stop, true, __ATOMIC_RELEASE);
 	loop_refill(loop);
 }
 
@@ -467,14 +486,31 @@ struct loop_thread *loop_thread_start(struct loop *loop, const char *name)
 	return thread;
 }
 
+/* Without the lock: a callback that does not come back has it. */
+static void thread_ask_to_stop(struct loop_thread *thread)
+{
+	__atomic_store_n(&thread->loop->stop, true, __ATOMIC_RELEASE);
+	loop_wake(thread->loop);
+}
+
 void loop_thread_stop(struct loop_thread *thread)
 {
 	if (!thread)
 		return;
-	loop_lock(thread->loop);
-	loop_stop(thread->loop);
-	loop_wake(thread->loop);
-	loop_unlock(thread->loop);
+	thread_ask_to_stop(thread);
 	pthread_join(thread->thread, NULL);
 	free(thread);
+}
+
+bool loop_thread_stop_within(struct loop_thread *thread, unsigned ms)
+{
+	struct timespec until = real_in_ms(ms);
+
+	if (!thread)
+		return true;
+	thread_ask_to_stop(thread);
+	if (pthread_timedjoin_np(thread->thread, NULL, &until))
+		return false;
+	free(thread);
+	return true;
 }

@@ -25,6 +25,8 @@ void loop_free(struct loop *loop);
 /* Any thread. The lock around device state; not recursive. */
 void loop_lock(struct loop *loop);
 void loop_unlock(struct loop *loop);
+/* The same with an end: false when another thread kept it for ms, the lock is not held then. */
+bool loop_lock_within(struct loop *loop, unsigned ms);
 
 /*
  * Watches fd for the poll(2) events; fn gets revents (POLLHUP and POLLERR come unasked). The loop never closes fd.
@@ -95,6 +97,11 @@ struct loop_thread;
 struct loop_thread *loop_thread_start(struct loop *loop, const char *name);
 /* Waits for the callback that runs, then for the thread. Not under the loop's lock. NULL is fine. */
 void loop_thread_stop(struct loop_thread *thread);
+/*
+ * The same with an end: false when a callback has not come back within ms. Then the thread still runs and everything it may
+ * touch, the loop included, must stay; all that is left is to end the process. NULL is fine.
+ */
+bool loop_thread_stop_within(struct loop_thread *thread, unsigned ms);
 
 /* Time of this turn (CLOCK_MONOTONIC), read once per turn. */
 uint64_t loop_now_ns(const struct loop *loop);

@@ -9,9 +9,12 @@
 #include "tests/unit/ring.h"
 #include "tests/unit/test.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -89,6 +92,17 @@ static uint64_t look_up_share(bool in_pieces)
 	uint64_t node;
 
 	post(requests, FUSE_LOOKUP, FUSE_ROOT_ID, "share", 6, 1000, in_pieces);
+	ring_kick(requests);
+	CHECK_INT(take(requests), 0);
+	memcpy(&node, reply.body, sizeof(node));
+	return node;
+}
+
+/* A name's node. The request's memory is given back. */
+static uint64_t look_up(uint64_t node, const char *name)
+{
+	rig_alloc_reset(&rig);
+	post(requests, FUSE_LOOKUP, node, name, strlen(name) + 1, 1000, false);
 	ring_kick(requests);
 	CHECK_INT(take(requests), 0);
 	memcpy(&node, reply.body, sizeof(node));
@@ -212,6 +226,192 @@ TEST(a_full_ring_is_done_in_turns)
 	end();
 }
 
+/* What the driver has offered and the device not yet looked at is in the rings, and they are in memory. */
+TEST(state_moves_with_requests_waiting)
+{
+	struct fuse_init_in init = {.major = 7, .minor = 38, .flags = FUSE_ASYNC_READ};
+	struct fuse_forget_in forget = {1};
+	struct fs_state state, bad;
+	struct fs *old;
+	uint64_t node;
+
+	begin(RIG_F_INDIRECT_DESC);
+	CHECK_INT(fs_save(fs, &state), 0);
+	CHECK_INT(state.fuse.minor, 0);
+	post(requests, FUSE_INIT, 0, &init, sizeof(init), 200, false);
+	ring_kick(requests);
+	CHECK_INT(take(requests), 0);
+	node = look_up_share(false);
+	CHECK_INT(fs_save(fs, &state), -EBUSY);
+	post(hiprio, FUSE_FORGET, node, &forget, sizeof(forget), 0, false);
+	ring_kick(hiprio);
+	CHECK_INT(take(hiprio), 2);
+	/* two requests wait, nobody kicked */
+	post(requests, FUSE_LOOKUP, FUSE_ROOT_ID, "share", 6, 1000, false);
+	post(requests, FUSE_LOOKUP, FUSE_ROOT_ID, "none", 5, 1000, false);
+	CHECK_INT(fs_save(fs, &state), 0);
+	CHECK_INT(state.fuse.minor, 38);
+	CHECK_INT(state.fuse.flags, FUSE_ASYNC_READ);
+
+	old = fs;
+	fs = fs_new(&rig.env, "tag");
+	CHECK_INT(fs_share_add(fs, "share", dir, false), 0);
+	bad = state;
+	bad.fuse.flags = UINT32_MAX;
+	CHECK_INT(fs_load(fs, &bad), -EINVAL);
+	bad = state;
+	bad.fuse.minor = 7;
+	CHECK_INT(fs_load(fs, &bad), -EINVAL);
+	bad = state;
+	bad.virtio.device_id++;
+	CHECK_INT(fs_load(fs, &bad), -EINVAL);
+	CHECK_INT(fs_save(fs, &bad), 0);
+	CHECK_INT(bad.fuse.minor, 0); /* nothing stayed of it */
+	CHECK_INT(fs_load(fs, &state), 0);
+	fs_free(old);
+	rig.dev = fs_dev(fs);
+	rig_turn(&rig);
+	CHECK_INT(take(requests), 0);
+	CHECK_INT(take(requests), -ENOENT);
+	end();
+}
+
+/* A request that does not end: the fs thread sits in it, here in the interrupt that ends its kick. */
+static struct {
+	int entered[2], go[2];
+} hang;
+
+static void raise_and_hang(void *ctx)
+{
+	char byte = 'x';
+
+	(void)ctx;
+	CHECK_INT(write(hang.entered[1], &byte, 1), 1);
+	CHECK_INT(read(hang.go[0], &byte, 1), 1);
+}
+
+static void hang_begin(struct loop **loop, struct loop_thread **thread)
+{
+	strcpy(dir + sizeof(dir) - 7, "XXXXXX");
+	CHECK(mkdtemp(dir));
+	rig_init(&rig);
+	CHECK_INT(pipe(hang.entered) | pipe(hang.go), 0);
+	*loop = rig.env.loop = loop_new();
+	rig.env.own_loop = true;
+	rig.env.irq = (struct irq_line){.raise = raise_and_hang};
+	fs = fs_new(&rig.env, "tag");
+	CHECK_INT(fs_share_add(fs, "share", dir, false), 0);
+	*thread = loop_thread_start(*loop, "test-fs");
+	CHECK(rig_start(&rig, fs_dev(fs), 0));
+}
+
+TEST(a_hung_request_stops_neither_vcpus_nor_the_end)
+{
+	struct loop_thread *thread;
+	struct loop *loop;
+	uint64_t start;
+	char byte = 'x';
+
+	hang_begin(&loop, &thread);
+	post(requests, FUSE_LOOKUP, FUSE_ROOT_ID, "share", 6, 1000, false);
+	loop_lock(loop);
+	virtio_kick_again(fs_dev(fs), 1); /* as the ioeventfd's watch does on that thread */
+	loop_unlock(loop);
+	CHECK_INT(read(hang.entered[0], &byte, 1), 1);
+	/* what a vCPU does all the time */
+	start = clock_mono_ns();
+	CHECK_INT(rig_read(&rig, RIG_REG_STATUS), 15);
+	CHECK_INT(rig_read(&rig, RIG_REG_INTERRUPT_STATUS), 1);
+	rig_write(&rig, RIG_REG_INTERRUPT_ACK, 1);
+	CHECK_INT(rig_read(&rig, RIG_REG_INTERRUPT_STATUS), 0);
+	CHECK(clock_mono_ns() - start < 1000000000);
+	/* what only a dying guest does has an end, too */
+	rig_write(&rig, RIG_REG_STATUS, 0);
+	CHECK_INT(rig_read(&rig, RIG_REG_STATUS), 15);
+	CHECK(!loop_lock_within(loop, 10));
+	CHECK(!loop_thread_stop_within(thread, 10));
+	CHECK_INT(write(hang.go[1], &byte, 1), 1);
+	CHECK(loop_thread_stop_within(thread, 10000));
+	CHECK(loop_lock_within(loop, 10));
+	loop_unlock(loop);
+	CHECK_INT(take(requests), 0);
+	fs_free(fs);
+	loop_free(loop);
+	for (unsigned i = 0; i < 2; i++) {
+		close(hang.entered[i]);
+		close(hang.go[i]);
+	}
+	rig_fini(&rig);
+	rmdir(dir);
+}
+
+/* What it takes in descriptors, by the limits that the device itself derives from RLIMIT_NOFILE. */
+static unsigned open_fds(void)
+{
+	DIR *list = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	while (readdir(list))
+		count++;
+	closedir(list);
+	return count;
+}
+
+TEST(fifty_thousand_files_under_a_thousand_descriptors)
+{
+	enum { DIRS = 100, FILES = 500, LIMIT = 1024 };
+	struct rlimit before, low = {LIMIT, LIMIT};
+	struct fuse_open_in open_in = {.flags = O_RDONLY};
+	unsigned most = 0, opened = 0, i, at;
+	static uint64_t nodes[DIRS];
+	char name[32], path[64];
+	uint64_t share;
+	int ret = 0;
+
+	CHECK_INT(getrlimit(RLIMIT_NOFILE, &before), 0);
+	CHECK_INT(setrlimit(RLIMIT_NOFILE, &low), 0);
+	begin(0);
+	share = look_up_share(false);
+	for (i = 0; i < DIRS; i++) {
+		snprintf(path, sizeof(path), "%s/d%u", dir, i);
+		CHECK_INT(mkdir(path, 0755), 0);
+		snprintf(name, sizeof(name), "d%u", i);
+		nodes[i] = look_up(share, name);
+		for (at = 0; at < FILES; at++) {
+			snprintf(path, sizeof(path), "%s/d%u/f%u", dir, i, at);
+			CHECK_INT(mknod(path, S_IFREG | 0644, 0), 0);
+			snprintf(name, sizeof(name), "f%u", at);
+			CHECK(look_up(nodes[i], name));
+		}
+		most = MAX(most, open_fds());
+	}
+	/* each of them may be opened; all at a time may not, and that is an error for the guest alone */
+	for (at = 0; at < FILES && !ret; at++) {
+		snprintf(name, sizeof(name), "f%u", at);
+		rig_alloc_reset(&rig);
+		post(requests, FUSE_OPEN, look_up(nodes[at % DIRS], name), &open_in, sizeof(open_in), 200, false);
+		ring_kick(requests);
+		ret = take(requests);
+		opened += !ret;
+	}
+	CHECK_INT(ret, -ENFILE);
+	CHECK(opened >= 100);
+	most = MAX(most, open_fds());
+	CHECK(most <= LIMIT - 200);
+	rig_reset(&rig);
+	CHECK(open_fds() < 50);
+	for (i = 0; i < DIRS; i++) {
+		for (at = 0; at < FILES; at++) {
+			snprintf(path, sizeof(path), "%s/d%u/f%u", dir, i, at);
+			unlink(path);
+		}
+		snprintf(path, sizeof(path), "%s/d%u", dir, i);
+		rmdir(path);
+	}
+	end();
+	setrlimit(RLIMIT_NOFILE, &before); /* an ordinary user can not raise it again; the last test */
+}
+
 int main(void)
 {
 	RUN(config_names_tag_and_queues);
@@ -220,5 +420,8 @@ int main(void)
 	RUN(chains_that_are_no_requests);
 	RUN(reset_forgets_the_guest);
 	RUN(a_full_ring_is_done_in_turns);
+	RUN(state_moves_with_requests_waiting);
+	RUN(a_hung_request_stops_neither_vcpus_nor_the_end);
+	RUN(fifty_thousand_files_under_a_thousand_descriptors);
 	return test_done();
 }

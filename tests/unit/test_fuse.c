@@ -14,8 +14,12 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <linux/falloc.h>
 #include <linux/fuse.h>
+#include <sched.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -210,6 +214,17 @@ static int write_at(uint64_t nodeid, uint64_t fh, uint64_t offset, const void *d
 	return send_it();
 }
 
+static int write_flags(uint64_t nodeid, uint64_t fh, uint64_t offset, const void *data, uint32_t bytes, uint32_t flags,
+		       uint32_t write_flags)
+{
+	struct fuse_write_in in = {.fh = fh, .offset = offset, .size = bytes, .flags = flags, .write_flags = write_flags};
+
+	begin(FUSE_WRITE, nodeid);
+	add(&in, sizeof(in));
+	add(data, bytes);
+	return send_it();
+}
+
 static int read_at(uint32_t opcode, uint64_t nodeid, uint64_t fh, uint64_t offset, uint32_t bytes)
 {
 	struct fuse_read_in in = {.fh = fh, .offset = offset, .size = bytes};
@@ -301,6 +316,16 @@ static const char *host(const char *path)
 static void host_write(const char *path, const char *text)
 {
 	FILE *file = fopen(host(path), "w");
+
+	if (!CHECK(file))
+		return;
+	fputs(text, file);
+	fclose(file);
+}
+
+static void host_append(const char *path, const char *text)
+{
+	FILE *file = fopen(host(path), "a");
 
 	if (!CHECK(file))
 		return;
@@ -468,11 +493,16 @@ TEST(files_are_read_and_written)
 	CHECK_INT(read_at(FUSE_READ, node, fh, 0, 10), 0);
 	CHECK_INT(open_node(FUSE_OPEN, node, O_WRONLY | O_TRUNC, &fh), 0);
 	CHECK_STR(host_read("rw/file"), "");
-	/* append is the guest's kernel's business: the offset counts */
+	/* pages that are written back through a descriptor opened for appending: their offset counts */
 	CHECK_INT(open_node(FUSE_OPEN, node, O_WRONLY | O_APPEND, &fh), 0);
-	CHECK_INT(write_at(node, fh, 0, "abc", 3), 0);
-	CHECK_INT(write_at(node, fh, 0, "X", 1), 0);
+	CHECK_INT(write_flags(node, fh, 0, "abc", 3, O_APPEND, FUSE_WRITE_CACHE), 0);
+	CHECK_INT(write_flags(node, fh, 0, "X", 1, O_APPEND, FUSE_WRITE_CACHE), 0);
 	CHECK_STR(host_read("rw/file"), "Xbc");
+	/* what is appended goes to the end that the file has now, not where the guest last saw it */
+	host_append("rw/file", "+host");
+	CHECK_INT(write_flags(node, fh, 3, "+guest", 6, O_APPEND, 0), 0);
+	CHECK_INT(((struct fuse_write_out *)reply)->size, 6);
+	CHECK_STR(host_read("rw/file"), "Xbc+host+guest");
 	end_test();
 }
 
@@ -900,6 +930,44 @@ TEST(xattrs_pass_by_name)
 	add_text("system.posix_acl_access");
 	add("value", 5);
 	CHECK_INT(send_it(), -EOPNOTSUPP);
+	/* create and replace are told apart */
+	set[1] = XATTR_CREATE;
+	begin(FUSE_SETXATTR, file);
+	add(set, sizeof(set));
+	add_text("user.mine");
+	add("value", 5);
+	CHECK_INT(send_it(), -EEXIST);
+	set[1] = XATTR_REPLACE;
+	begin(FUSE_SETXATTR, file);
+	add(set, sizeof(set));
+	add_text("user.other");
+	add("value", 5);
+	CHECK_INT(send_it(), -ENODATA);
+	set[1] = 0;
+	/* trusted names can be read, where podvm may, and never set */
+	begin(FUSE_SETXATTR, file);
+	add(set, sizeof(set));
+	add_text("trusted.overlay.redirect");
+	add("/root", 5);
+	CHECK_INT(send_it(), -EOPNOTSUPP);
+	CHECK_INT(by_name(FUSE_REMOVEXATTR, file, "trusted.overlay.redirect"), -EOPNOTSUPP);
+	if (!setxattr(host("rw/file"), "trusted.test", "seen", 4, 0)) {
+		get.size = 100;
+		begin(FUSE_GETXATTR, file);
+		add(&get, sizeof(get));
+		add_text("trusted.test");
+		CHECK_INT(send_it(), 0);
+		CHECK_MEM(reply, "seen", 4);
+		CHECK_INT(removexattr(host("rw/file"), "trusted.test"), 0);
+	}
+	/* more than any value may have, and a name too long */
+	set[0] = 65537;
+	begin(FUSE_SETXATTR, file);
+	add(set, sizeof(set));
+	add_text("user.big");
+	memset(request + request_bytes, 'v', 65537);
+	request_bytes += 65537;
+	CHECK(send_it() < 0);
 	get.size = 0;
 	begin(FUSE_LISTXATTR, file);
 	add(&get, sizeof(get));
@@ -907,6 +975,213 @@ TEST(xattrs_pass_by_name)
 	CHECK_INT(((struct fuse_getxattr_out *)reply)->size, strlen("user.test") + strlen("user.mine") + 2);
 	CHECK_INT(by_name(FUSE_REMOVEXATTR, file, "user.mine"), 0);
 	CHECK_INT(by_name(FUSE_REMOVEXATTR, file, "user.mine"), -ENODATA);
+	end_test();
+}
+
+/* What the host's kernel makes up, mounted below a share: there, empty, and nothing can be done with it. */
+TEST(kernel_file_systems_are_sealed)
+{
+	uint64_t dir, proc, other, fh, node;
+	struct fuse_getxattr_in list = {.size = 100};
+	struct stat st;
+
+	begin_test(&roomy);
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL)) {
+		end_test();
+		SKIP("not allowed to mount");
+	}
+	mkdir(host("rw/proc"), 0755);
+	mkdir(host("rw/tmp"), 0755);
+	host_write("rw/status", "");
+	/* a share is made of what is mounted when it is added */
+	if (mount("proc", host("rw/proc"), "proc", 0, NULL)) {
+		end_test();
+		SKIP("not allowed to mount");
+	}
+	CHECK_INT(mount("tmpfs", host("rw/tmp"), "tmpfs", 0, NULL), 0);
+	host_write("rw/tmp/inner", "in");
+	CHECK_INT(mount(host("rw/proc/self/status"), host("rw/status"), NULL, MS_BIND, NULL), 0);
+	CHECK_INT(fuse_share_add(fuse, "dir", host("rw"), false), 0);
+	CHECK_INT(fuse_share_add(fuse, "proc", host("rw/proc"), true), 0);
+	CHECK_INT(lookup(FUSE_ROOT_ID, "dir", &dir), 0);
+	CHECK_INT(lookup(dir, "proc", &proc), 0);
+	CHECK_INT(lookup(proc, "self", &node), 0); /* "no such file" */
+	CHECK_INT(node, 0);
+	CHECK_INT(lookup(proc, "version", &node), 0);
+	CHECK_INT(node, 0);
+	CHECK_INT(open_node(FUSE_OPENDIR, proc, O_RDONLY, &fh), 0);
+	CHECK_INT(read_at(FUSE_READDIR, proc, fh, 0, 4096), 0);
+	CHECK_INT(reply_bytes, 0);
+	CHECK_INT(read_at(FUSE_READDIRPLUS, proc, fh, 0, 4096), 0);
+	CHECK_INT(reply_bytes, 0);
+	CHECK_INT(release(FUSE_RELEASEDIR, proc, fh), 0);
+	CHECK_INT(getattr(proc), 0);
+	CHECK_INT(mkdir_in(proc, "x", NULL), -EROFS);
+	CHECK_INT(rename2_in(dir, "file", proc, "x", 0), -EROFS);
+	CHECK_INT(setattr(proc, (struct fuse_setattr_in){.valid = FATTR_MODE, .mode = 0777}), -EROFS);
+	begin(FUSE_LISTXATTR, proc);
+	add(&list, sizeof(list));
+	CHECK_INT(send_it(), 0);
+	CHECK_INT(reply_bytes, 0);
+	/* the same for a single file of it */
+	CHECK_INT(lookup(dir, "status", &node), 0);
+	CHECK_INT(open_node(FUSE_OPEN, node, O_RDONLY, NULL), -EACCES);
+	/* other mounts belong to the share, told apart by number */
+	CHECK_INT(lookup(dir, "tmp", &other), 0);
+	CHECK_INT(stat(host("rw/tmp"), &st), 0);
+	CHECK(((struct fuse_entry_out *)reply)->attr.ino != st.st_ino);
+	CHECK_INT(lookup(other, "inner", &node), 0);
+	CHECK_INT(open_node(FUSE_OPEN, node, O_RDONLY, &fh), 0);
+	CHECK_INT(read_at(FUSE_READ, node, fh, 0, 10), 0);
+	CHECK_MEM(reply, "in", 2);
+	CHECK_INT(rename2_in(other, "inner", dir, "moved", 0), -EXDEV);
+	/* who names it himself means it */
+	CHECK_INT(lookup(FUSE_ROOT_ID, "proc", &proc), 0);
+	CHECK_INT(lookup(proc, "version", &node), 0);
+	CHECK_INT(open_node(FUSE_OPEN, node, O_RDONLY, &fh), 0);
+	fuse_reset(fuse);
+	umount2(host("rw/status"), MNT_DETACH);
+	umount2(host("rw/tmp"), MNT_DETACH);
+	umount2(host("rw/proc"), MNT_DETACH);
+	end_test();
+}
+
+TEST(everything_writable_is_synced)
+{
+	struct fuse_syncfs_in in = {0};
+
+	begin_test(&roomy);
+	begin(FUSE_SYNCFS, FUSE_ROOT_ID);
+	add(&in, sizeof(in));
+	CHECK_INT(send_it(), 0);
+	end_test();
+}
+
+/* A pod of an ordinary user: the user is its root. */
+TEST(ordinary_users_are_the_guests_root)
+{
+	struct fuse_setattr_in owner = {.valid = FATTR_UID | FATTR_GID};
+	uint64_t file, theirs, fh;
+	struct stat st;
+
+	if (geteuid())
+		SKIP("not root");
+	CHECK_INT(setegid(1235) | seteuid(1234), 0);
+	prctl(PR_SET_DUMPABLE, 1); /* /proc/self is root's otherwise */
+	begin_test(&roomy);
+	CHECK_INT(seteuid(0), 0);
+	host_write("rw/theirs", "x");
+	CHECK_INT(chown(host("rw/theirs"), 77, 1235), 0);
+	CHECK_INT(seteuid(1234), 0);
+
+	CHECK_INT(lookup(rw, "file", &file), 0);
+	CHECK_INT(((struct fuse_entry_out *)reply)->attr.uid, 0);
+	CHECK_INT(((struct fuse_entry_out *)reply)->attr.gid, 0);
+	CHECK_INT(lookup(rw, "theirs", &theirs), 0);
+	CHECK_INT(((struct fuse_entry_out *)reply)->attr.uid, 65534);
+	CHECK_INT(((struct fuse_entry_out *)reply)->attr.gid, 0);
+	CHECK_INT(setattr(file, owner), 0);
+	CHECK_INT(setattr(theirs, (struct fuse_setattr_in){.valid = FATTR_UID, .uid = 65534}), 0);
+	CHECK_INT(setattr(theirs, (struct fuse_setattr_in){.valid = FATTR_UID, .uid = 0}), -EPERM);
+	owner.uid = 1000;
+	CHECK_INT(setattr(file, owner), -EPERM);
+	owner.uid = 1234; /* the host's own number means nothing */
+	CHECK_INT(setattr(file, owner), -EPERM);
+	owner.uid = 0;
+	owner.gid = 5;
+	CHECK_INT(setattr(file, owner), -EPERM);
+	/* whoever in the guest makes it */
+	begin(FUSE_MKDIR, rw);
+	((struct fuse_in_header *)request)->uid = 1000;
+	add(&(struct fuse_mkdir_in){.mode = 0755}, sizeof(struct fuse_mkdir_in));
+	add_text("made");
+	CHECK_INT(send_it(), 0);
+	CHECK_INT(((struct fuse_entry_out *)reply)->attr.uid, 0);
+	CHECK_INT(create(rw, "new", O_RDWR, 0666, &file, &fh), 0);
+	CHECK_INT(stat(host("rw/new"), &st), 0);
+	CHECK_INT(st.st_uid, 1234);
+	CHECK_INT(st.st_gid, 1235);
+	CHECK_INT(st.st_mode & 0777, 0666); /* no umask of ours */
+	CHECK_INT(seteuid(0) | setegid(0), 0);
+	end_test();
+}
+
+TEST(others_writing_lose_set_user_id)
+{
+	struct fuse_fallocate_in fill = {.length = 10};
+	struct fuse_copy_file_range_in copy = {.len = 5};
+	struct stat st;
+	uint64_t file, from;
+
+	begin_test(&roomy);
+	CHECK_INT(lookup(rw, "file", &file), 0);
+	CHECK_INT(open_node(FUSE_OPEN, file, O_RDWR, &fill.fh), 0);
+	CHECK_INT(chmod(host("rw/file"), SUID_MODE), 0);
+	begin(FUSE_FALLOCATE, file);
+	((struct fuse_in_header *)request)->uid = 1000;
+	add(&fill, sizeof(fill));
+	CHECK_INT(send_it(), 0);
+	CHECK_INT(stat(host("rw/file"), &st), 0);
+	CHECK_INT(st.st_mode, S_IFREG | (SUID_MODE & 0777));
+	CHECK_INT(chmod(host("rw/file"), SUID_MODE), 0);
+	host_write("rw/from", "hello");
+	CHECK_INT(lookup(rw, "from", &from), 0);
+	CHECK_INT(open_node(FUSE_OPEN, from, O_RDONLY, &copy.fh_in), 0);
+	copy.fh_out = fill.fh;
+	copy.nodeid_out = file;
+	begin(FUSE_COPY_FILE_RANGE, from);
+	((struct fuse_in_header *)request)->uid = 1000;
+	add(&copy, sizeof(copy));
+	CHECK_INT(send_it(), 0);
+	CHECK_INT(stat(host("rw/file"), &st), 0);
+	CHECK_INT(st.st_mode, S_IFREG | (SUID_MODE & 0777));
+	CHECK_INT(chmod(host("rw/file"), SUID_MODE), 0);
+	CHECK_INT(write_flags(file, fill.fh, 0, "x", 1, 0, FUSE_WRITE_KILL_SUIDGID), 0);
+	CHECK_INT(stat(host("rw/file"), &st), 0);
+	CHECK_INT(st.st_mode, S_IFREG | (SUID_MODE & 0777));
+	end_test();
+}
+
+/* Holes, and the ways of allocating that pass. */
+TEST(files_have_holes)
+{
+	static const uint32_t passes[] = {0, FALLOC_FL_KEEP_SIZE, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE};
+	static const uint32_t refused[] = {FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, 0x80000000};
+	struct fuse_fallocate_in in = {.offset = 1 << 20, .length = 1 << 16};
+	struct fuse_lseek_in seek = {.whence = SEEK_DATA};
+	uint64_t file;
+	size_t i;
+
+	begin_test(&roomy);
+	CHECK_INT(create(rw, "holes", O_RDWR, 0644, &file, &in.fh), 0);
+	seek.fh = in.fh;
+	for (i = 0; i < ARRAY_SIZE(passes); i++) {
+		in.mode = passes[i];
+		begin(FUSE_FALLOCATE, file);
+		add(&in, sizeof(in));
+		CHECK_INT(send_it(), 0);
+	}
+	CHECK_INT(getattr(file), 0);
+	CHECK_INT(attr()->size, in.offset + in.length);
+	for (i = 0; i < ARRAY_SIZE(refused); i++) {
+		in.mode = refused[i];
+		begin(FUSE_FALLOCATE, file);
+		add(&in, sizeof(in));
+		CHECK_INT(send_it(), -EOPNOTSUPP);
+	}
+	CHECK_INT(write_at(file, in.fh, 1 << 20, "data", 4), 0);
+	begin(FUSE_LSEEK, file);
+	add(&seek, sizeof(seek));
+	CHECK_INT(send_it(), 0);
+	CHECK(((struct fuse_lseek_out *)reply)->offset <= 1 << 20);
+	seek.offset = in.offset + in.length;
+	begin(FUSE_LSEEK, file);
+	add(&seek, sizeof(seek));
+	CHECK_INT(send_it(), -ENXIO);
+	seek.whence = SEEK_SET;
+	begin(FUSE_LSEEK, file);
+	add(&seek, sizeof(seek));
+	CHECK_INT(send_it(), -EINVAL);
 	end_test();
 }
 
@@ -1207,7 +1482,9 @@ static const struct {
 	T(init_negotiates), T(root_lists_shares), T(files_are_read_and_written), T(write_needs_its_data),
 	T(create_makes_files), T(tmpfile_can_be_linked), T(many_entries_are_listed), T(names_move), T(links_are_made),
 	T(nothing_outside_is_reached), T(special_files_are_not_opened), T(read_only_is_kept), T(shares_do_not_mix),
-	T(attributes_are_set), T(root_makes_files_for_others), T(xattrs_pass_by_name), T(data_moves_inside_the_host),
+	T(attributes_are_set), T(root_makes_files_for_others), T(xattrs_pass_by_name), T(kernel_file_systems_are_sealed),
+	T(everything_writable_is_synced), T(ordinary_users_are_the_guests_root), T(others_writing_lose_set_user_id),
+	T(files_have_holes), T(data_moves_inside_the_host),
 	T(forged_forgets_do_no_harm), T(unlinked_files_live_on), T(descriptors_are_bounded), T(deep_paths_work),
 	T(host_changes_are_noticed), T(short_requests_are_refused), T(length_in_header_is_checked),
 };
