@@ -6,7 +6,8 @@
  * -------------------
  * A driver may write any register at any time. What a register accepts depends on the status bits: features before
  * FEATURES_OK, queue addresses while the queue is not ready and the device not yet DRIVER_OK; a write out of season
- * is ignored, so nothing a device relies on changes while it runs. Status bits may only be added (2.1.1), save by
+ * is ignored, so nothing a device relies on changes while it runs, save that a queue may be stopped for good (QueueReady 0,
+ * 4.2.2.2): its rings are not touched again before the next reset. Status bits may only be added (2.1.1), save by
  * writing 0, which resets in any state. Registers are 32 bits wide and answer 4-byte accesses alone; config space
  * answers any width inside its size.
  *
@@ -109,7 +110,7 @@ void virtio_interrupt(struct virtio_dev *dev, unsigned queue)
 
 void virtio_config_changed(struct virtio_dev *dev)
 {
-	dev->config_generation++;
+	__atomic_add_fetch(&dev->config_generation, 1, __ATOMIC_ACQ_REL);
 	if (status_has(dev, VIRTIO_CONFIG_S_DRIVER_OK))
 		interrupt(dev, VIRTIO_MMIO_INT_CONFIG);
 }
@@ -201,9 +202,8 @@ static bool queue_is_sane(const struct virtq *vq)
 static void queue_ready_write(struct virtio_dev *dev, struct virtq *vq, uint32_t value)
 {
 	if (!(value & 1)) {
-		/* Disabling one queue is only for drivers that negotiated it; before DRIVER_OK it does no harm. */
-		if (!status_has(dev, VIRTIO_CONFIG_S_DRIVER_OK))
-			vq->ready = false;
+		/* The driver reads it back and then owns the ring again; what is still under way is not given back. */
+		vq->ready = false;
 		return;
 	}
 	if (!status_has(dev, VIRTIO_CONFIG_S_FEATURES_OK) || status_has(dev, VIRTIO_CONFIG_S_DRIVER_OK) || vq->ready)
@@ -225,7 +225,7 @@ static void set_high(uint64_t *at, uint32_t value)
 	*at = (*at & UINT64_C(0xffffffff)) | (uint64_t)value << 32;
 }
 
-/* Registers of the selected queue; frozen once it is ready or the device runs. */
+/* Registers of the selected queue; frozen once it is ready or the device runs. Only QueueReady 0 is heard at any time. */
 static void queue_write(struct virtio_dev *dev, uint64_t offset, uint32_t value)
 {
 	struct virtq *vq = dev->queue_sel < dev->queue_count ? &dev->queues[dev->queue_sel] : NULL;
@@ -330,7 +330,7 @@ static uint32_t register_read(const struct virtio_dev *dev, uint64_t offset)
 	case VIRTIO_MMIO_STATUS:
 		return status_get(dev);
 	case VIRTIO_MMIO_CONFIG_GENERATION:
-		return dev->config_generation;
+		return __atomic_load_n(&dev->config_generation, __ATOMIC_ACQUIRE);
 	case VIRTIO_MMIO_SHM_LEN_LOW: /* no shared memory regions: length and base are all ones (4.2.2) */
 	case VIRTIO_MMIO_SHM_LEN_HIGH:
 	case VIRTIO_MMIO_SHM_BASE_LOW:
@@ -463,6 +463,8 @@ static bool status_is_possible(const struct virtio_dev *dev, const struct virtio
 		return false;
 	if (!(status & VIRTIO_CONFIG_S_FEATURES_OK))
 		return true;
+	if (!(status & VIRTIO_CONFIG_S_DRIVER))
+		return false;
 	return !(state->driver_features & ~dev->device_features) && state->driver_features >> VIRTIO_F_VERSION_1 & 1;
 }
 

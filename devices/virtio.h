@@ -69,7 +69,7 @@ struct virtio_dev {
 	/* register file */
 	uint32_t device_features_sel, driver_features_sel, queue_sel;
 	uint32_t status, interrupt_status; /* atomic: read without env.loop's lock */
-	uint32_t config_generation;
+	uint32_t config_generation; /* atomic as well */
 	/* queues whose budget ran out go on from here */
 	struct loop_task again;
 	uint32_t again_queues; /* bit per queue */

@@ -175,11 +175,42 @@ TEST(queues_are_frozen_while_running)
 	rig_write(&rig, VIRTIO_MMIO_QUEUE_NUM, 2);
 	rig_write(&rig, VIRTIO_MMIO_QUEUE_DESC_LOW, 0x1000);
 	rig_write(&rig, VIRTIO_MMIO_QUEUE_USED_HIGH, 1);
-	rig_write(&rig, VIRTIO_MMIO_QUEUE_READY, 0);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_READY, 1);
 	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES, UINT32_MAX);
 	CHECK_MEM(&before, &idle.dev.queues[0], sizeof(before));
 	CHECK_INT(idle.dev.driver_features, RIG_F_VERSION_1);
 	idle_end();
+}
+
+/* 4.2.2.2: the driver writes 0, reads 0, and then the rings are its own. There is no way back but a reset. */
+TEST(stopped_queue_is_left_alone)
+{
+	struct rng *rng;
+	struct ring *ring;
+
+	rig_init(&rig);
+	rng = rng_new(&rig.env);
+	CHECK(rig_start(&rig, rng_dev(rng), 0));
+	ring = &rig.rings[0];
+	ring_post(ring, 16);
+	CHECK_INT(ring_take(ring, NULL, 0), 16);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_SEL, 0);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_READY, 0);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_QUEUE_READY), 0);
+	ring_post(ring, 16);
+	virtio_kick_again(rng_dev(rng), 0);
+	rig_turn(&rig);
+	virtq_push(&rng_dev(rng)->queues[0], 0, 16);
+	CHECK_INT(ring_takeable(ring), 0);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_DESC_LOW, 0x1000);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_READY, 1);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_QUEUE_READY), 0);
+	CHECK_INT(rng_dev(rng)->queues[0].desc_gpa, ring->desc_gpa);
+	CHECK(rig_start(&rig, rng_dev(rng), 0));
+	ring_post(ring, 16);
+	CHECK_INT(ring_take(ring, NULL, 0), 16);
+	rng_free(rng);
+	rig_fini(&rig);
 }
 
 static void queue_try(uint32_t num, uint64_t desc, uint64_t avail, uint64_t used)
@@ -608,6 +639,7 @@ TEST(state_is_not_trusted)
 	REFUSED(bad.driver_features = 0);
 	REFUSED(bad.status |= 0x100);
 	REFUSED(bad.status = RIG_DRIVER_OK);
+	REFUSED(bad.status = RIG_DRIVER_OK | RIG_FEATURES_OK); /* without DRIVER */
 	REFUSED(bad.status = 0); /* but queues that are ready */
 	REFUSED(bad.queues[1].num = 3);
 	REFUSED(bad.queues[1].desc_gpa = RIG_BYTES - 16);
@@ -684,6 +716,7 @@ int main(void)
 	RUN(driver_ok_needs_features_ok);
 	RUN(features_not_offered_are_refused);
 	RUN(queues_are_frozen_while_running);
+	RUN(stopped_queue_is_left_alone);
 	RUN(bad_queues_need_a_reset);
 	RUN(chain_both_ways);
 	RUN(rest_as_iovecs);
