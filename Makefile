@@ -168,13 +168,17 @@ bench: example $(B)/bench/first_byte | $(B)/.setup-test
 # ---- fuzzing, by hand ----
 
 T ?= 60
-# Linked whole, not from an archive: without what calls the parts that are left out.
-FUZZ_LIB_SRCS := $(filter-out vm/mmio.c cli/%,$(LIB_SRCS)) $(RIG_SRCS)
 FUZZERS := $(FUZZ_SRCS:tests/fuzz/fuzz_%.c=$(B)/fuzz/%)
-$(B)/fuzz/%: tests/fuzz/fuzz_%.c $(FUZZ_LIB_SRCS) $(DA)/versions.h | $(B)/.setup-fuzz
-	$(call say,FUZZ,$@)
+FUZZ_CFLAGS := -std=gnu11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
+LIB_FUZZ := $(B)/fuzz/libpodvm.a
+$(B)/fuzz/obj/%.o: %.c $(DA)/versions.h | $(B)/.setup-fuzz
 	$(Q)mkdir -p $(@D)
-	$(Q)clang $(ASAN_CPPFLAGS) -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined -o $@ $< $(FUZZ_LIB_SRCS) $(ASAN_LIBS)
+	$(Q)clang $(ASAN_CPPFLAGS) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+$(LIB_FUZZ): $(LIB_SRCS:%.c=$(B)/fuzz/obj/%.o) $(RIG_SRCS:%.c=$(B)/fuzz/obj/%.o)
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/fuzz_%.o $(LIB_FUZZ)
+	$(call say,FUZZ,$@)
+	$(Q)clang $(FUZZ_CFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB_FUZZ) $(ASAN_LIBS)
 fuzz: $(FUZZERS)
 	$(Q)tests/fuzz/run $(B) $(T)
 
