@@ -31,7 +31,7 @@ CC := gcc
 CPPFLAGS := -D_GNU_SOURCE= -D_FILE_OFFSET_BITS=64 -DPODVM_VERSION='"$(PODVM_VERSION)"' -isystem $(D)/include -I$(D) -I.
 CFLAGS := -std=gnu11 -O2 -g -fPIE -ffunction-sections -fdata-sections -fstack-protector-strong $(WARNINGS)
 LDFLAGS := -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,-z,max-page-size=4096
-LDLIBS := $(D)/lib/libslirp.a $(D)/lib/libcjson.a
+LDLIBS := $(D)/lib/libslirp.a $(D)/lib/libcjson.a $(D)/lib/liburing.a
 SPECS = -specs=$(D)/musl.specs
 
 .PHONY: all run check check-intel lint fuzz unit clean example bench
@@ -104,7 +104,7 @@ LIB_SRCS := $(filter-out vmm.c vm/kvm%.c cli/version.c lib/glib/%,$(SRCS))
 ASAN_CFLAGS := -std=gnu11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer \
 	-pthread $(WARNINGS) -Wno-format-truncation
 ASAN_CPPFLAGS := -D_GNU_SOURCE= -D_FILE_OFFSET_BITS=64 -DPODVM_VERSION='"$(PODVM_VERSION)"' -isystem $(DA)/include -I$(DA) -I.
-ASAN_LIBS := $(DA)/lib/libslirp.a $(DA)/lib/libcjson.a -pthread
+ASAN_LIBS := $(DA)/lib/libslirp.a $(DA)/lib/libcjson.a $(DA)/lib/liburing.a -pthread
 LIB_ASAN := $(B)/asan/libpodvm.a
 
 $(B)/asan/obj/%.o: %.c $(DA)/versions.h

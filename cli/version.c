@@ -24,8 +24,8 @@ static int version_main(const struct cli_command *command, int argc, char **argv
 		payload_kernel_version(&payload, kernel, sizeof(kernel));
 		payload_close(&payload);
 	}
-	printf("podvm %s\nkernel %s\nmusl %s\nlibslirp %s\ncJSON %s\n", PODVM_VERSION, kernel, PODVM_MUSL_VERSION,
-	       PODVM_LIBSLIRP_VERSION, PODVM_CJSON_VERSION);
+	printf("podvm %s\nkernel %s\nmusl %s\nlibslirp %s\ncJSON %s\nliburing %s\n", PODVM_VERSION, kernel,
+	       PODVM_MUSL_VERSION, PODVM_LIBSLIRP_VERSION, PODVM_CJSON_VERSION, PODVM_LIBURING_VERSION);
 	return 0;
 }
 
