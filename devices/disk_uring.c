@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * disk_uring: steps of input and output by io_uring (liburing). The ring belongs to one disk.
+ *
+ * What the page cache holds is copied during disk_go(), on the loop thread, which is faster than any hand-over; all
+ * that would wait goes on without us, and a completion writes event_fd. The ring is not set up for a single issuer:
+ * a vCPU thread that holds the loop's lock may submit and reap as well.
+ */
+#define _GNU_SOURCE
+#include "devices/disk_engine.h"
+
+#include "devices/disk.h"
+#include "lib/log.h"
+#include "lib/util.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct uring {
+	struct disk_engine engine;
+	struct io_uring ring;
+	unsigned queued; /* submission entries filled, but not handed over */
+	struct disk_io *refused, **refused_end; /* the kernel would not take them */
+	int event_fd;
+	struct log_limit limit;
+};
+
+static struct uring *uring_of(struct disk_engine *engine)
+{
+	return CONTAINER_OF(engine, struct uring, engine);
+}
+
+static void event_write(struct uring *uring)
+{
+	uint64_t one = 1;
+
+	if (write(uring->event_fd, &one, sizeof(one)) < 0)
+		log_guest(&uring->limit, "disk: an event can not be signalled: errno %d", errno);
+}
+
+static void io_refuse(struct uring *uring, struct disk_io *io, int err)
+{
+	io->result = err;
+	io->next = NULL;
+	*uring->refused_end = io;
+	uring->refused_end = &io->next;
+	event_write(uring);
+}
+
+/*
+ * The kernel may be short of memory for a moment: its entries stay for the next call, which comes with the next turn
+ * of the loop. No other error is known for a ring that was set up; it is told, and tried again as well.
+ */
+static void uring_go(struct disk_engine *engine)
+{
+	struct uring *uring = uring_of(engine);
+	int err;
+
+	if (!uring->queued)
+		return;
+	err = io_uring_submit(&uring->ring);
+	uring->queued = io_uring_sq_ready(&uring->ring);
+	if (err < 0 && err != -EAGAIN && err != -EBUSY && err != -EINTR)
+		log_guest(&uring->limit, "disk: io_uring takes no requests: errno %d", -err);
+	if (uring->queued)
+		event_write(uring);
+}
+
+static void sqe_fill(struct io_uring_sqe *sqe, struct disk_io *io)
+{
+	switch (io->op) {
+	case DISK_IO_READ:
+		io_uring_prep_readv(sqe, io->fd, io->iov, io->iov_count, io->offset);
+		break;
+	case DISK_IO_WRITE:
+		io_uring_prep_writev2(sqe, io->fd, io->iov, io->iov_count, io->offset, io->flags);
+		break;
+	case DISK_IO_SYNC:
+		io_uring_prep_fsync(sqe, io->fd, IORING_FSYNC_DATASYNC);
+		break;
+	case DISK_IO_FALLOCATE:
+		io_uring_prep_fallocate(sqe, io->fd, io->flags, (off_t)io->offset, (off_t)io->bytes);
+		break;
+	}
+	io_uring_sqe_set_data(sqe, io);
+}
+
+static void uring_submit(struct disk_engine *engine, struct disk_io *io)
+{
+	struct uring *uring = uring_of(engine);
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
+
+	if (!sqe) {
+		uring_go(engine);
+		sqe = io_uring_get_sqe(&uring->ring);
+	}
+	if (!sqe) {
+		io_refuse(uring, io, -EAGAIN);
+		return;
+	}
+	sqe_fill(sqe, io);
+	uring->queued++;
+}
+
+static struct disk_io *refused_take(struct uring *uring)
+{
+	struct disk_io *io = uring->refused;
+
+	if (io) {
+		uring->refused = io->next;
+		if (!uring->refused)
+			uring->refused_end = &uring->refused;
+	}
+	return io;
+}
+
+static struct disk_io *uring_reap(struct disk_engine *engine)
+{
+	struct uring *uring = uring_of(engine);
+	struct io_uring_cqe *cqe;
+
+	while (io_uring_peek_cqe(&uring->ring, &cqe) == 0) {
+		struct disk_io *io = io_uring_cqe_get_data(cqe);
+		int result = cqe->res;
+
+		io_uring_cqe_seen(&uring->ring, cqe);
+		if (!io)
+			continue; /* the answer to a cancellation */
+		io->result = result;
+		return io;
+	}
+	return refused_take(uring);
+}
+
+/* Kernels before 5.19 know no "all of them": they answer EINVAL, and everything is waited for. */
+static void uring_cancel(struct disk_engine *engine)
+{
+	struct uring *uring = uring_of(engine);
+	struct io_uring_sqe *sqe;
+
+	uring_go(engine);
+	sqe = io_uring_get_sqe(&uring->ring);
+	if (!sqe)
+		return;
+	io_uring_prep_cancel(sqe, NULL, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+	io_uring_sqe_set_data(sqe, NULL);
+	uring->queued++;
+	uring_go(engine);
+}
+
+static void uring_free(struct disk_engine *engine)
+{
+	struct uring *uring = uring_of(engine);
+
+	io_uring_queue_exit(&uring->ring);
+	free(uring);
+}
+
+static const struct disk_engine_ops uring_ops = {
+	.name = "io_uring",
+	.submit = uring_submit,
+	.go = uring_go,
+	.reap = uring_reap,
+	.cancel = uring_cancel,
+	.free = uring_free,
+};
+
+struct disk_engine *disk_uring_new(int event_fd)
+{
+	struct uring *uring = xcalloc(1, sizeof(*uring));
+	int err = io_uring_queue_init(DISK_REQUESTS_MAX, &uring->ring, 0);
+
+	if (err < 0) {
+		free(uring);
+		errno = -err;
+		return NULL;
+	}
+	uring->engine.ops = &uring_ops;
+	uring->event_fd = event_fd;
+	uring->refused_end = &uring->refused;
+	err = io_uring_register_eventfd(&uring->ring, event_fd);
+	if (err < 0) {
+		uring_free(&uring->engine);
+		errno = -err;
+		return NULL;
+	}
+	return &uring->engine;
+}
