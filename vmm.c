@@ -5,7 +5,9 @@
  */
 #include "cli/cli.h"
 #include "devices/balloon.h"
+#include "devices/blk.h"
 #include "devices/bus.h"
+#include "devices/disk.h"
 #include "devices/egress.h"
 #include "devices/fs.h"
 #include "devices/mem.h"
@@ -44,7 +46,17 @@
 #include <unistd.h>
 
 /* Which slot a device sits in: part of the machine's shape, so never reordered. */
-enum slot { SLOT_VSOCK, SLOT_FS, SLOT_NET, SLOT_RNG, SLOT_BALLOON, SLOT_COUNT };
+enum slot {
+	SLOT_VSOCK,
+	SLOT_FS,
+	SLOT_NET,
+	SLOT_RNG,
+	SLOT_BALLOON,
+	/* Disks come last, as many as the pod has. */
+	SLOT_DISKS,
+	SLOT_MAX = SLOT_DISKS + SPEC_DISKS_MAX,
+};
+_Static_assert((int)SLOT_MAX <= MMIO_SLOTS_MAX, "a pod with all its disks has a slot for each");
 
 /* For the file system call under way to end, when the pod has ended. */
 enum { FS_STOP_LIMIT_MS = 1000 };
@@ -79,6 +91,9 @@ struct vmm {
 	struct pcap *pcap;     /* NULL: none */
 	struct rng *rng;
 	struct balloon *balloon;
+	struct disk *disks[SPEC_DISKS_MAX];
+	struct blk *blks[SPEC_DISKS_MAX];
+	unsigned disk_count;
 	struct wire_pod wire;
 	struct session *session;
 	struct sockets *sockets;
@@ -131,6 +146,19 @@ static bool is_path(const char *image)
 	return image[0] == '/' || strncmp(image, "./", 2) == 0 || strncmp(image, "../", 3) == 0;
 }
 
+/* What the device in a slot is given. virtio-fs has a loop of its own: a file system of the host may be slow. */
+static struct virtio_env slot_env(struct vmm *vmm, unsigned slot)
+{
+	bool own_loop = slot == SLOT_FS;
+
+	return (struct virtio_env){
+		.mem = &vmm->mem,
+		.loop = own_loop ? vmm->fs_loop : vmm->loop,
+		.irq = mmio_irq(vmm->kvm, slot),
+		.own_loop = own_loop,
+	};
+}
+
 /* ---- what the pod sees of the host's files ---- */
 
 static void root_share(struct vmm *vmm, unsigned index)
@@ -157,16 +185,6 @@ static void root_share(struct vmm *vmm, unsigned index)
 	free(path);
 }
 
-/* A volume nobody mounts writable is not writable, whatever the guest tries. */
-static bool volume_is_read_only(const struct spec_pod *spec, unsigned volume)
-{
-	for (size_t c = 0; c < spec->container_count; c++)
-		for (size_t m = 0; m < spec->containers[c].mount_count; m++)
-			if (spec->containers[c].mounts[m].volume_index == volume && !spec->containers[c].mounts[m].read_only)
-				return false;
-	return true;
-}
-
 static void volume_share(struct vmm *vmm, unsigned index)
 {
 	const struct spec_volume *volume = &vmm->spec->volumes[index];
@@ -185,10 +203,44 @@ static void volume_share(struct vmm *vmm, unsigned index)
 	if (S_ISREG(st.st_mode))
 		vmm->wire.volume_is_file[index / 32] |= UINT32_C(1) << index % 32;
 	snprintf(name, sizeof(name), ABI_SHARE_VOLUME_FMT, index);
-	err = fs_share_add(vmm->fs, name, path, volume_is_read_only(vmm->spec, index));
+	err = fs_share_add(vmm->fs, name, path, spec_volume_read_only(vmm->spec, index));
 	if (err)
 		die("%s: volumes[%u].source: %s: %s", file, index, path, strerror(-err));
 	free(path);
+}
+
+/* ---- its disks ---- */
+
+static const enum disk_cache disk_caches[] = {
+	[SPEC_CACHE_WRITEBACK] = DISK_WRITEBACK,   [SPEC_CACHE_WRITETHROUGH] = DISK_WRITETHROUGH,
+	[SPEC_CACHE_NONE] = DISK_NONE,		   [SPEC_CACHE_DIRECTSYNC] = DISK_DIRECTSYNC,
+	[SPEC_CACHE_UNSAFE] = DISK_UNSAFE,
+};
+
+static struct disk *volume_disk_open(struct vmm *vmm, unsigned index)
+{
+	const struct spec_volume *volume = &vmm->spec->volumes[index];
+	char *path = path_resolve(vmm, volume->source), why[512];
+	const struct disk_config config = {.path = path, .read_only = spec_volume_read_only(vmm->spec, index),
+					   .cache = disk_caches[volume->cache]};
+	struct disk *disk = disk_open(vmm->loop, &config, why, sizeof(why));
+
+	if (!disk)
+		die("%s: volumes[%u].source: %s", vmm->options->pod_file, index, why);
+	free(path);
+	return disk;
+}
+
+static void disk_make(struct vmm *vmm, unsigned index)
+{
+	const struct spec_volume *volume = &vmm->spec->volumes[index];
+	char serial[BLK_SERIAL_BYTES];
+	struct blk_config config = {.serial = serial, .bytes_per_s = volume->bytes_per_s, .ops_per_s = volume->ops_per_s};
+	struct virtio_env env = slot_env(vmm, SLOT_DISKS + vmm->disk_count);
+
+	snprintf(serial, sizeof(serial), ABI_DISK_SERIAL_FMT, index);
+	config.disk = vmm->disks[vmm->disk_count] = volume_disk_open(vmm, index);
+	vmm->blks[vmm->disk_count++] = blk_new(&env, &config);
 }
 
 /* ---- the network ---- */
@@ -335,24 +387,12 @@ static void machine_make(struct vmm *vmm)
 		bus_add(&vmm->pio, ABI_TRACE_PORT, TRACE_PORT_COUNT, &trace_port_ops, NULL);
 }
 
-static struct virtio_env slot_env(struct vmm *vmm, enum slot slot)
-{
-	bool own_loop = slot == SLOT_FS;
-
-	return (struct virtio_env){
-		.mem = &vmm->mem,
-		.loop = own_loop ? vmm->fs_loop : vmm->loop,
-		.irq = mmio_irq(vmm->kvm, slot),
-		.own_loop = own_loop,
-	};
-}
-
 static void devices_make(struct vmm *vmm)
 {
-	struct virtio_env envs[SLOT_COUNT];
-	struct virtio_dev *devs[SLOT_COUNT];
+	struct virtio_env envs[SLOT_DISKS];
+	struct virtio_dev *devs[SLOT_MAX];
 
-	for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
+	for (unsigned slot = 0; slot < SLOT_DISKS; slot++)
 		envs[slot] = slot_env(vmm, slot);
 	vmm->vsock = vsock_new(&envs[SLOT_VSOCK]);
 	vmm->fs = fs_new(&envs[SLOT_FS], ABI_FS_TAG);
@@ -364,8 +404,13 @@ static void devices_make(struct vmm *vmm)
 	devs[SLOT_NET] = net_dev(vmm->net);
 	devs[SLOT_RNG] = rng_dev(vmm->rng);
 	devs[SLOT_BALLOON] = balloon_dev(vmm->balloon);
-	for (unsigned slot = 0; slot < SLOT_COUNT; slot++)
-		mmio_attach(vmm->kvm, &vmm->mmio, envs[slot].loop, devs[slot], slot);
+	for (unsigned i = 0; i < vmm->spec->volume_count; i++)
+		if (vmm->spec->volumes[i].kind == SPEC_VOLUME_RAW)
+			disk_make(vmm, i);
+	for (unsigned i = 0; i < vmm->disk_count; i++)
+		devs[SLOT_DISKS + i] = blk_dev(vmm->blks[i]);
+	for (unsigned slot = 0; slot < SLOT_DISKS + vmm->disk_count; slot++)
+		mmio_attach(vmm->kvm, &vmm->mmio, devs[slot]->env.loop, devs[slot], slot);
 	for (unsigned i = 0; i < vmm->spec->container_count; i++)
 		root_share(vmm, i);
 	for (unsigned i = 0; i < vmm->spec->volume_count; i++)
@@ -404,7 +449,7 @@ static void cmdline_write(const struct vmm *vmm, char *dst, size_t bytes)
 				       vmm->options->console ? CMDLINE_CONSOLE : CMDLINE_QUIET,
 				       vmm->options->trace_boot ? " podvm.trace" : "");
 
-	for (unsigned slot = 0; slot < SLOT_COUNT; slot++) {
+	for (unsigned slot = 0; slot < SLOT_DISKS + vmm->disk_count; slot++) {
 		char words[MMIO_CMDLINE_BYTES];
 
 		mmio_cmdline(words, slot);
@@ -530,6 +575,11 @@ static void vmm_free(struct vmm *vmm)
 	kvm_free(vmm->kvm);
 	for (unsigned i = 0; i < ARRAY_SIZE(devs); i++)
 		mmio_detach(devs[i]->env.loop, devs[i]);
+	for (unsigned i = 0; i < vmm->disk_count; i++) {
+		mmio_detach(vmm->loop, blk_dev(vmm->blks[i]));
+		blk_free(vmm->blks[i]);
+		disk_close(vmm->disks[i]);
+	}
 	session_free(vmm->session);
 	sockets_free(vmm->sockets);
 	net_slirp_free(vmm->slirp);

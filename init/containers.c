@@ -11,6 +11,7 @@
 
 #include "init/containers.h"
 
+#include "init/disks.h"
 #include "init/process.h"
 #include "init/rootfs.h"
 #include "init/steps.h"
@@ -449,8 +450,12 @@ static bool mount_all(struct containers *all)
 	struct steps steps = {0};
 	const struct step *failed;
 	char text[PROCESS_TEXT_BYTES];
-	int err = 0;
+	int err = disks_mount(all->pod, text, sizeof(text));
 
+	if (err) {
+		fail(all, "%s", text);
+		return false;
+	}
 	rootfs_pod_steps(&steps, all->pod, all->wire);
 	for (size_t i = 0; i < steps.count && !err; i++) {
 		step_print(&steps.at[i], text, sizeof(text));

@@ -7,6 +7,7 @@
  *	/run/podvm/fs		virtio-fs: root0.., vol0..
  *	/run/podvm/shm		the pod's /dev/shm
  *	/run/podvm/private	volumes without a source, one directory each
+ *	/run/podvm/disk		volumes that are disks (init/disks.c)
  *	/run/podvm/c0/rw	tmpfs with the upper and work directories of container 0
  *	/run/podvm/c0/root	overlay of both: survives a restart of the container
  *	/run/podvm/c0/pts	pseudo terminals, if it has one (PID 1 holds the master)
@@ -26,6 +27,7 @@
 
 #include "init/rootfs.h"
 
+#include "init/disks.h"
 #include "lib/util.h"
 #include "pod/abi.h"
 
@@ -195,6 +197,19 @@ static void add_generated(struct steps *steps, const struct rootfs *root)
 	free(resolv);
 }
 
+static const char *volume_path_fmt(const struct spec_volume *volume)
+{
+	switch (volume->kind) {
+	case SPEC_VOLUME_PRIVATE:
+		break;
+	case SPEC_VOLUME_PATH:
+		return BASE "/fs/" ABI_SHARE_VOLUME_FMT;
+	case SPEC_VOLUME_RAW:
+		return DISKS_PATH_FMT;
+	}
+	return BASE "/private/vol%u";
+}
+
 static void add_volumes(struct steps *steps, const struct rootfs *root)
 {
 	const struct spec_container *container = &root->pod->containers[root->container];
@@ -204,12 +219,11 @@ static void add_volumes(struct steps *steps, const struct rootfs *root)
 		unsigned index = mount->volume_index;
 		bool is_path = root->pod->volumes[index].kind == SPEC_VOLUME_PATH;
 		bool is_file = is_path && root->wire->volume_is_file[index / 32] & 1u << index % 32;
-		const char *fmt = is_path ? BASE "/fs/" ABI_SHARE_VOLUME_FMT : BASE "/private/vol%u";
 
 		steps_add(steps, (struct step){is_file ? STEP_FILE : STEP_MKDIR, .target = mount->path,
 					       .mode = is_file ? 0644 : 0755});
 		steps_add(steps, (struct step){STEP_BIND, .target = mount->path,
-					       .source = steps_text(steps, fmt, index),
+					       .source = steps_text(steps, volume_path_fmt(&root->pod->volumes[index]), index),
 					       .flags = MS_NODEV | (mount->read_only ? MS_RDONLY : 0)});
 	}
 }

@@ -12,6 +12,7 @@
 
 #include "init/agent.h"
 #include "init/containers.h"
+#include "init/disks.h"
 #include "init/events.h"
 #include "init/milestone.h"
 #include "init/rootfs.h"
@@ -57,9 +58,16 @@ struct serve {
 
 /* ---- the end ---- */
 
-static _Noreturn void leave(struct serve *serve)
+/* Nothing writes any more, and what was written is on the disks: before the host is told that it may end the machine. */
+static void put_down(struct serve *serve)
 {
 	containers_kill(serve->containers);
+	disks_leave();
+}
+
+static _Noreturn void leave(struct serve *serve)
+{
+	put_down(serve);
 	agent_drain(serve->agent, LEAVE_MS);
 	serve->link.leave();
 	abort();
@@ -70,6 +78,7 @@ static void on_failed(void *ctx, const char *text)
 	struct serve *serve = ctx;
 
 	log_warn("%s", text);
+	put_down(serve);
 	agent_send(serve->agent, WIRE_FAILED, 0, text, strlen(text));
 	leave(serve);
 }
@@ -81,6 +90,7 @@ static void on_done(void *ctx)
 	/* Only what came from the host can hold anything that outlives the machine. */
 	if (serve->pod && rootfs_needs_fs(serve->pod, &serve->wire))
 		sync();
+	put_down(serve);
 	agent_send(serve->agent, WIRE_DONE, 0, NULL, 0);
 	leave(serve);
 }

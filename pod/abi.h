@@ -18,6 +18,9 @@
 #define ABI_SHARE_ROOT_FMT "root%u" /* container index */
 #define ABI_SHARE_VOLUME_FMT "vol%u" /* volume index in the spec */
 
+/* Disks (volumes of format "raw") are found by their serial, so that their order means nothing. */
+#define ABI_DISK_SERIAL_FMT "vol%u" /* volume index in the spec */
+
 /* The network libslirp gives. */
 #define ABI_NET_GUEST "10.0.2.15"
 #define ABI_NET_PREFIX 24

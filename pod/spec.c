@@ -109,6 +109,7 @@ static void volumes_free(struct spec_volume *volumes, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		free(volumes[i].name);
 		free(volumes[i].source);
+		free(volumes[i].fstype);
 	}
 	free(volumes);
 }
@@ -150,6 +151,15 @@ void spec_free(struct spec_pod *pod)
 	sockets_free(pod->sockets, pod->socket_count);
 	texts_free(pod->network.allow, pod->network.allow_count);
 	free(pod);
+}
+
+bool spec_volume_read_only(const struct spec_pod *pod, unsigned volume)
+{
+	for (size_t c = 0; c < pod->container_count; c++)
+		for (size_t m = 0; m < pod->containers[c].mount_count; m++)
+			if (pod->containers[c].mounts[m].volume_index == volume && !pod->containers[c].mounts[m].read_only)
+				return false;
+	return true;
 }
 
 char **spec_argv(const struct spec_container *container, size_t *count)

@@ -18,6 +18,7 @@ enum {
 	SPEC_DEPTH_MAX = 32,
 	SPEC_CONTAINERS_MAX = 64,
 	SPEC_VOLUMES_MAX = 64,
+	SPEC_DISKS_MAX = 8, /* of the volumes, those of SPEC_VOLUME_RAW */
 	SPEC_PORTS_MAX = 1024, /* after ranges are spread out */
 	SPEC_SOCKETS_MAX = 16,
 	SPEC_SOCKET_PORT_MIN = 1024, /* below are the ports of pod/abi.h */
@@ -81,12 +82,25 @@ struct spec_container {
 enum spec_volume_kind {
 	SPEC_VOLUME_PRIVATE, /* no source: made for this pod, gone with it */
 	SPEC_VOLUME_PATH,    /* "vfs": a host directory or file */
+	SPEC_VOLUME_RAW,     /* "raw": a disk image or block device with a file system on it */
+};
+
+enum spec_cache {
+	SPEC_CACHE_WRITEBACK,
+	SPEC_CACHE_WRITETHROUGH,
+	SPEC_CACHE_NONE, /* also "off" */
+	SPEC_CACHE_DIRECTSYNC,
+	SPEC_CACHE_UNSAFE,
 };
 
 struct spec_volume {
 	char *name;
 	char *source; /* "" for private */
 	enum spec_volume_kind kind;
+	/* of SPEC_VOLUME_RAW; else at their defaults */
+	char *fstype; /* as mount(2) takes it; default "ext4" */
+	enum spec_cache cache;
+	uint64_t bytes_per_s, ops_per_s; /* option.bytespersec, option.iops; 0: no limit */
 };
 
 enum spec_encoding { SPEC_FILE_RAW, SPEC_FILE_BASE64 };
@@ -166,6 +180,9 @@ void spec_free(struct spec_pod *pod); /* NULL is fine */
 
 /* The pod as JSON with every default filled in; parses back to an equal spec. Freed by the caller. */
 char *spec_print(const struct spec_pod *pod);
+
+/* True when no container mounts the volume writable: then it is not writable, whatever the guest tries. */
+bool spec_volume_read_only(const struct spec_pod *pod, unsigned volume);
 
 /*
  * argv of a container: entrypoint then command; count in *count, and a NULL behind the last. Pointers belong to the

@@ -30,6 +30,10 @@ const char *const spec_egress_words[] = {"open", "off", "allow", NULL};
 _Static_assert(SPEC_EGRESS_OPEN == 0 && SPEC_EGRESS_OFF == 1 && SPEC_EGRESS_ALLOW == 2,
 	       "spec_egress_words is indexed by enum spec_egress");
 _Static_assert(sizeof(enum spec_egress) == sizeof(unsigned), "value_choice() writes enums as unsigned");
+const char *const spec_cache_words[] = {"writeback", "writethrough", "none", "directsync", "unsafe", NULL};
+_Static_assert(SPEC_CACHE_WRITEBACK == 0 && SPEC_CACHE_WRITETHROUGH == 1 && SPEC_CACHE_NONE == 2 &&
+	       SPEC_CACHE_DIRECTSYNC == 3 && SPEC_CACHE_UNSAFE == 4, "spec_cache_words is indexed by enum spec_cache");
+_Static_assert(sizeof(enum spec_cache) == sizeof(unsigned), "value_choice() writes enums as unsigned");
 _Static_assert(sizeof(enum spec_restart) == sizeof(unsigned) && sizeof(enum spec_encoding) == sizeof(unsigned),
 	       "value_choice() writes enums as unsigned");
 
@@ -94,17 +98,47 @@ static void volume_init(struct walk *walk, void *target)
 	(void)walk;
 	text_set(&volume->name, "");
 	text_set(&volume->source, "");
+	text_set(&volume->fstype, "");
+}
+
+static unsigned disk_count(const struct spec_pod *pod)
+{
+	unsigned count = 0;
+
+	for (size_t i = 0; i < pod->volume_count; i++)
+		count += pod->volumes[i].kind == SPEC_VOLUME_RAW;
+	return count;
 }
 
 static void volume_finish(struct walk *walk, void *target)
 {
 	struct spec_volume *volume = target;
 
-	(void)walk;
-	volume->kind = *volume->source ? SPEC_VOLUME_PATH : SPEC_VOLUME_PRIVATE;
+	if (volume->kind != SPEC_VOLUME_RAW) {
+		volume->kind = *volume->source ? SPEC_VOLUME_PATH : SPEC_VOLUME_PRIVATE;
+		return;
+	}
+	if (!*volume->source)
+		walk_note(walk, SPEC_ERROR, "a \"raw\" volume without a source; expected the path of its disk image");
+	if (!*volume->fstype)
+		text_set(&volume->fstype, "ext4");
+	if (disk_count(walk->pod) == SPEC_DISKS_MAX + 1)
+		walk_note(walk, SPEC_ERROR, "more than %d \"raw\" volumes; expected fewer", SPEC_DISKS_MAX);
 }
 
-#define A_FORMAT "\"vfs\" or none"
+#define A_LIMIT "a whole number from 0 (no limit) to 4294967295"
+static const struct key option_keys[] = {
+	KEY("bytespersec", value_number, A_LIMIT, AT(spec_volume, bytes_per_s), .size = 8, .max = UINT32_MAX),
+	KEY("iops", value_number, A_LIMIT, AT(spec_volume, ops_per_s), .size = 8, .max = UINT32_MAX),
+	KEY("monitors", value_ignored, NULL),
+	KEY("user", value_ignored, NULL),
+	KEY("keyring", value_ignored, NULL),
+};
+static const struct shape option_shape = SHAPE(option_keys);
+const struct key spec_option =
+	ELEMENT(value_object, "an object: {\"bytespersec\": ..., \"iops\": ...}", .shape = &option_shape);
+
+#define A_FORMAT "\"raw\", \"vfs\" or none"
 static const struct key volume_keys[] = {
 	KEY("name", value_text, A_FILE_NAME, AT(spec_volume, name), .check = check_file_name, .required = true,
 	    .unique = true),
@@ -112,9 +146,11 @@ static const struct key volume_keys[] = {
 	KEY("driver", value_format, A_FORMAT),
 	KEY("source", value_text, "a path that begins with \"/\", \"./\" or \"../\"", AT(spec_volume, source),
 	    .check = check_source),
-	KEY("fstype", value_fstype, NULL),
-	KEY("cache", value_ignored, NULL),
-	KEY("option", value_ignored, NULL),
+	KEY("fstype", value_fstype, "the name of a file system such as \"ext4\"", AT(spec_volume, fstype),
+	    .check = check_fstype),
+	KEY("cache", value_cache, "\"writeback\", \"writethrough\", \"none\", \"directsync\" or \"unsafe\"",
+	    AT(spec_volume, cache), .words = spec_cache_words),
+	KEY("option", value_option, NULL),
 };
 static const struct shape volume_shape = SHAPE(volume_keys, .init = volume_init, .finish = volume_finish);
 static const struct key volume_element =

@@ -45,6 +45,30 @@ static void put_files(cJSON *root, const struct spec_pod *pod)
 	}
 }
 
+static const char *volume_format(const struct spec_volume *volume)
+{
+	switch (volume->kind) {
+	case SPEC_VOLUME_PRIVATE:
+		break;
+	case SPEC_VOLUME_PATH:
+		return "vfs";
+	case SPEC_VOLUME_RAW:
+		return "raw";
+	}
+	return "";
+}
+
+static void put_disk(cJSON *object, const struct spec_volume *volume)
+{
+	cJSON *option;
+
+	cJSON_AddStringToObject(object, "fstype", volume->fstype);
+	cJSON_AddStringToObject(object, "cache", spec_cache_words[volume->cache]);
+	option = cJSON_AddObjectToObject(object, "option");
+	cJSON_AddNumberToObject(option, "bytespersec", (double)volume->bytes_per_s);
+	cJSON_AddNumberToObject(option, "iops", (double)volume->ops_per_s);
+}
+
 static void put_volumes(cJSON *root, const struct spec_pod *pod)
 {
 	cJSON *list = cJSON_AddArrayToObject(root, "volumes");
@@ -55,7 +79,9 @@ static void put_volumes(cJSON *root, const struct spec_pod *pod)
 
 		cJSON_AddStringToObject(object, "name", volume->name);
 		cJSON_AddStringToObject(object, "source", volume->source);
-		cJSON_AddStringToObject(object, "format", volume->kind == SPEC_VOLUME_PATH ? "vfs" : "");
+		cJSON_AddStringToObject(object, "format", volume_format(volume));
+		if (volume->kind == SPEC_VOLUME_RAW)
+			put_disk(object, volume);
 	}
 }
 

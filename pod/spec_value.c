@@ -20,6 +20,7 @@ enum {
 	FILE_NAME_BYTES_MAX = 255,
 	HOSTNAME_BYTES_MAX = 63,
 	PATH_BYTES_MAX = 4095,
+	FSTYPE_BYTES_MAX = 31,
 	SIGNAL_MAX = 64,
 	SIGNAL_RTMIN = 34, /* what C libraries leave of 32 on */
 };
@@ -493,18 +494,21 @@ void value_file_ref(struct walk *walk, const struct key *key, const cJSON *item,
 		no_such(walk, "files");
 }
 
-/* Says nothing that the source does not, so it is not kept: see volume_finish() in pod/spec.c. */
+/* All but "raw" say nothing that the source does not: see volume_finish() in pod/spec_keys.c. */
 void value_format(struct walk *walk, const struct key *key, const cJSON *item, void *target)
 {
-	static const char *const later[] = {"raw", "qcow2", "vdi", "rbd", "nas"};
+	static const char *const later[] = {"qcow2", "vdi", "rbd", "nas"};
 
-	(void)target;
 	if (!cJSON_IsString(item)) {
 		walk_bad(walk, key);
 		return;
 	}
 	if (!*item->valuestring || !strcasecmp(item->valuestring, "vfs"))
 		return;
+	if (!strcasecmp(item->valuestring, "raw")) {
+		((struct spec_volume *)target)->kind = SPEC_VOLUME_RAW;
+		return;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(later); i++) {
 		if (!strcasecmp(item->valuestring, later[i])) {
 			not_yet(walk, key->expected);
@@ -538,9 +542,41 @@ void value_refused(struct walk *walk, const struct key *key, const cJSON *item, 
 		walk_note(walk, SPEC_ERROR, "not supported; expected %s", key->expected);
 }
 
+/* It goes to mount(2) in the guest. */
+bool check_fstype(const char *text)
+{
+	return is_alnum(*text) && made_of(text, FSTYPE_BYTES_MAX, "-_.");
+}
+
+static bool is_disk(const void *target)
+{
+	return ((const struct spec_volume *)target)->kind == SPEC_VOLUME_RAW;
+}
+
+/* These three are read after the format, as the table has it first; they mean something for disks alone. */
 void value_fstype(struct walk *walk, const struct key *key, const cJSON *item, void *target)
 {
-	if (!cJSON_IsString(item) || strcmp(item->valuestring, "dir"))
+	if (is_disk(target))
+		value_text(walk, key, item, target);
+	else if (!cJSON_IsString(item) || strcmp(item->valuestring, "dir"))
+		value_ignored(walk, key, item, target);
+}
+
+void value_cache(struct walk *walk, const struct key *key, const cJSON *item, void *target)
+{
+	if (!is_disk(target))
+		value_ignored(walk, key, item, target);
+	else if (cJSON_IsString(item) && !strcasecmp(item->valuestring, "off"))
+		((struct spec_volume *)target)->cache = SPEC_CACHE_NONE;
+	else
+		value_choice(walk, key, item, target);
+}
+
+void value_option(struct walk *walk, const struct key *key, const cJSON *item, void *target)
+{
+	if (is_disk(target))
+		value_object(walk, &spec_option, item, target);
+	else
 		value_ignored(walk, key, item, target);
 }
 

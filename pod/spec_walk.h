@@ -102,7 +102,7 @@ value_fn value_object, value_list; /* spec_walk.c */
 /* spec_value.c. A text that is empty and not required leaves the default. */
 value_fn value_text, value_name_or_number, value_bool, value_number, value_choice, value_address, value_perm,
 	value_owner, value_signal, value_uri, value_content, value_volume_ref, value_file_ref, value_format,
-	value_fstype, value_type, value_ignored, value_refused, value_port_range;
+	value_fstype, value_cache, value_option, value_type, value_ignored, value_refused, value_port_range;
 
 bool check_id(const char *text);
 bool check_name(const char *text);
@@ -114,6 +114,7 @@ bool check_path(const char *text);
 bool check_env_name(const char *text);
 bool check_word(const char *text);
 bool check_destination(const char *text);
+bool check_fstype(const char *text);
 
 /* Ports as a file gives them; count 0: any free ones. */
 struct port_range {
@@ -127,6 +128,7 @@ extern const struct key spec_root; /* spec_keys.c: how a pod is read */
 
 /* The tables' words and the printer's: index is the enum's value. */
 extern const char *const spec_restart_words[], *const spec_encoding_words[], *const spec_direction_words[],
-	*const spec_egress_words[];
+	*const spec_egress_words[], *const spec_cache_words[];
+extern const struct key spec_option; /* spec_keys.c: option of a volume that is a disk */
 
 #endif

@@ -37,7 +37,8 @@ static bool place_equal(const struct spec_place *a, const struct spec_place *b)
 
 static bool volume_equal(const struct spec_volume *a, const struct spec_volume *b)
 {
-	return SAME_TEXT(name) && SAME_TEXT(source) && SAME(kind);
+	return SAME_TEXT(name) && SAME_TEXT(source) && SAME(kind) && SAME_TEXT(fstype) && SAME(cache) &&
+	       SAME(bytes_per_s) && SAME(ops_per_s);
 }
 
 static bool file_equal(const struct spec_file *a, const struct spec_file *b)

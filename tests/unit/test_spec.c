@@ -190,6 +190,11 @@ static const struct row network_rows[] = {
 	{NETWORK("\"egress\":\"off\",\"allow\":[]"), ""},
 };
 
+#define A_DISK "\"volumes\":[{\"name\":\"v\",\"format\":\"raw\",\"source\":\"/i\""
+#define A_LIMIT "a whole number from 0 (no limit) to 4294967295"
+#define DISK(n) ",{\"name\":\"" n "\",\"format\":\"raw\",\"source\":\"/i\"}"
+#define DISKS_8 A_DISK "}" DISK("1") DISK("2") DISK("3") DISK("4") DISK("5") DISK("6") DISK("7")
+
 static const struct row volume_rows[] = {
 	{POD("\"volumes\":5"), "E: 1:41: volumes: 5 is not an array of {\"name\": ..., \"source\": ...}"},
 	{POD("\"volumes\":[{}]"), "E: 1:42: volumes[0].name: missing; expected " A_FILE_NAME},
@@ -199,18 +204,29 @@ static const struct row volume_rows[] = {
 	{POD("\"volumes\":[{\"name\":\"v\"},{\"name\":\"v\"}]"),
 	 "E: 1:63: volumes[1].name: \"v\" is taken by volumes[0].name; expected another"},
 	{POD("\"volumes\":[{\"name\":\"v\",\"format\":\"raw\"}]"),
-	 "E: 1:63: volumes[0].format: \"raw\" is not supported yet; expected \"vfs\" or none"},
+	 "E: 1:42: volumes[0]: a \"raw\" volume without a source; expected the path of its disk image"},
+	{POD(A_DISK ",\"fstype\":\"ext4,rw\"}]"),
+	 "E: 1:92: volumes[0].fstype: \"ext4,rw\" is not the name of a file system such as \"ext4\""},
+	{POD(A_DISK ",\"cache\":\"fast\"}]"),
+	 "E: 1:91: volumes[0].cache: \"fast\" is not \"writeback\", \"writethrough\", \"none\", \"directsync\" or \"unsafe\""},
+	{POD(A_DISK ",\"option\":5}]"),
+	 "E: 1:92: volumes[0].option: 5 is not an object: {\"bytespersec\": ..., \"iops\": ...}"},
+	{POD(A_DISK ",\"option\":{\"iops\":-1,\"bytespersec\":\"1M\"}}]"),
+	 "E: 1:100: volumes[0].option.iops: -1 is not " A_LIMIT "\n"
+	 "E: 1:117: volumes[0].option.bytespersec: \"1M\" is not " A_LIMIT},
+	{POD(DISKS_8 ",{\"name\":\"8\",\"format\":\"raw\",\"source\":\"/i\"}]"),
+	 "E: 1:378: volumes[8]: more than 8 \"raw\" volumes; expected fewer"},
 	{POD("\"volumes\":[{\"name\":\"v\",\"format\":\"QCOW2\"}]"),
-	 "E: 1:63: volumes[0].format: \"QCOW2\" is not supported yet; expected \"vfs\" or none"},
+	 "E: 1:63: volumes[0].format: \"QCOW2\" is not supported yet; expected \"raw\", \"vfs\" or none"},
 	{POD("\"volumes\":[{\"name\":\"v\",\"driver\":\"rbd\"}]"),
-	 "E: 1:63: volumes[0].driver: \"rbd\" is not supported yet; expected \"vfs\" or none"},
+	 "E: 1:63: volumes[0].driver: \"rbd\" is not supported yet; expected \"raw\", \"vfs\" or none"},
 	{POD("\"volumes\":[{\"name\":\"v\",\"format\":\"nas\"}]"),
-	 "E: 1:63: volumes[0].format: \"nas\" is not supported yet; expected \"vfs\" or none"},
+	 "E: 1:63: volumes[0].format: \"nas\" is not supported yet; expected \"raw\", \"vfs\" or none"},
 	{POD("\"volumes\":[{\"name\":\"v\",\"format\":\"vdi\"}]"),
-	 "E: 1:63: volumes[0].format: \"vdi\" is not supported yet; expected \"vfs\" or none"},
+	 "E: 1:63: volumes[0].format: \"vdi\" is not supported yet; expected \"raw\", \"vfs\" or none"},
 	{POD("\"volumes\":[{\"name\":\"v\",\"format\":\"zip\"}]"),
-	 "E: 1:63: volumes[0].format: \"zip\" is not \"vfs\" or none"},
-	{POD("\"volumes\":[{\"name\":\"v\",\"format\":1}]"), "E: 1:63: volumes[0].format: 1 is not \"vfs\" or none"},
+	 "E: 1:63: volumes[0].format: \"zip\" is not \"raw\", \"vfs\" or none"},
+	{POD("\"volumes\":[{\"name\":\"v\",\"format\":1}]"), "E: 1:63: volumes[0].format: 1 is not \"raw\", \"vfs\" or none"},
 	{POD("\"volumes\":[{\"name\":\"v\",\"source\":\"srv\"}]"),
 	 "E: 1:63: volumes[0].source: \"srv\" is not " A_SOURCE},
 	{POD("\"volumes\":[{\"name\":\"v\",\"source\":5}]"), "E: 1:63: volumes[0].source: 5 is not " A_SOURCE},
@@ -724,7 +740,9 @@ static const char full[] =
 	"\"dns\":[\"8.8.8.8\"],\"dnsSearch\":[\"example.org\"],\"dnsOptions\":[\"ndots:2\",\"rotate\"],"
 	"\"files\":[{\"name\":\"f\",\"content\":\"\\u00e9\\n\"},{\"name\":\"b\",\"encoding\":\"base64\",\"content\":"
 	"\"aGVsbG8=\"}],"
-	"\"volumes\":[{\"name\":\"v\"},{\"name\":\"w\",\"source\":\"/srv\",\"format\":\"vfs\"}],"
+	"\"volumes\":[{\"name\":\"v\"},{\"name\":\"w\",\"source\":\"/srv\",\"format\":\"vfs\"},"
+	"{\"name\":\"x\",\"source\":\"./x.img\",\"format\":\"raw\",\"fstype\":\"erofs\",\"cache\":\"OFF\",\"option\":"
+	"{\"bytespersec\":1000000,\"iops\":\"50\",\"user\":\"\"}},{\"name\":\"y\",\"source\":\"/y\",\"driver\":\"raw\"}],"
 	"\"containers\":[{\"name\":\"one\",\"image\":\"/srv/root\",\"command\":[\"a\",\"b "
 	"c\"],\"entrypoint\":[\"/bin/x\"],"
 	"\"workdir\":\"/tmp\",\"user\":{\"name\":\"u\",\"group\":13,\"additionalGroups\":[\"g\",7]},"
@@ -761,6 +779,16 @@ TEST(all_keys_of_a_pod)
 	CHECK_INT(pod->network.rate.transmit_bytes, 2);
 	CHECK_INT(pod->network.rate.receive_packets, 3);
 	CHECK_INT(pod->network.rate.transmit_packets, UINT32_MAX);
+	CHECK_STR(pod->volumes[1].fstype, "");
+	CHECK_INT(pod->volumes[2].kind, SPEC_VOLUME_RAW);
+	CHECK_STR(pod->volumes[2].fstype, "erofs");
+	CHECK_INT(pod->volumes[2].cache, SPEC_CACHE_NONE);
+	CHECK_INT(pod->volumes[2].bytes_per_s, 1000000);
+	CHECK_INT(pod->volumes[2].ops_per_s, 50);
+	CHECK_INT(pod->volumes[3].kind, SPEC_VOLUME_RAW);
+	CHECK_STR(pod->volumes[3].fstype, "ext4");
+	CHECK_INT(pod->volumes[3].cache, SPEC_CACHE_WRITEBACK);
+	CHECK_INT(pod->volumes[3].bytes_per_s | pod->volumes[3].ops_per_s, 0);
 	CHECK_INT(pod->containers[1].restart, SPEC_RESTART_ON_FAILURE);
 	CHECK_STR(pod->containers[1].name, "all-a-1");
 	spec_free(pod);
@@ -790,6 +818,10 @@ TEST(all_keys_of_a_container)
 	CHECK_STR(container->mounts[0].path, "/data");
 	CHECK_INT(container->mounts[0].volume_index, 1);
 	CHECK_INT(container->mounts[0].read_only, true);
+	CHECK(spec_volume_read_only(pod, 1));
+	CHECK(spec_volume_read_only(pod, 0)); /* nobody mounts it */
+	pod->containers[0].mounts[0].read_only = false;
+	CHECK(!spec_volume_read_only(pod, 1));
 	CHECK_INT(container->files[0].file_index, 1);
 	CHECK_INT(container->files[0].perm, 0600);
 	CHECK_INT(container->files[0].uid, 1000);

@@ -2,6 +2,7 @@
 /* test_steps: file system set-up as text, without root, and the steps that need none. */
 #define _GNU_SOURCE
 
+#include "init/disks.h"
 #include "init/rootfs.h"
 #include "init/steps.h"
 #include "tests/unit/test.h"
@@ -45,20 +46,22 @@ static struct spec_mount mounts[] = {
 	{.path = (char *)"/data", .volume_index = 0},
 	{.path = (char *)"/conf/app.conf", .volume_index = 1, .read_only = true},
 	{.path = (char *)"/etc/hosts", .volume_index = 2},
+	{.path = (char *)"/disk", .volume_index = 3},
 };
 static struct spec_place places[] = {{.path = (char *)"/etc/", .filename = (char *)"resolv.conf", .perm = 0644}};
 static struct spec_container containers[] = {
-	{.name = (char *)"a", .workdir = (char *)"/work", .mounts = mounts, .mount_count = 3, .read_only = true},
+	{.name = (char *)"a", .workdir = (char *)"/work", .mounts = mounts, .mount_count = 4, .read_only = true},
 	{.name = (char *)"b", .workdir = (char *)"/", .tty = true, .files = places, .file_count = 1},
 };
 static struct spec_volume volumes[] = {
 	{.name = (char *)"p", .source = (char *)"", .kind = SPEC_VOLUME_PRIVATE},
 	{.name = (char *)"f", .source = (char *)"/host/app.conf", .kind = SPEC_VOLUME_PATH},
 	{.name = (char *)"h", .source = (char *)"/host/hosts", .kind = SPEC_VOLUME_PATH},
+	{.name = (char *)"d", .source = (char *)"/host/d.img", .kind = SPEC_VOLUME_RAW, .fstype = (char *)"ext4"},
 };
 static struct spec_file files[] = {{.name = (char *)"resolv.conf", .content = (char *)"x", .uri = (char *)""}};
 static const struct spec_pod pod = {.containers = containers, .container_count = 2,
-				    .volumes = volumes, .volume_count = 3, .files = files, .file_count = 1};
+				    .volumes = volumes, .volume_count = 4, .files = files, .file_count = 1};
 static const struct wire_pod wire = {.volume_is_file = {1u << 1 | 1u << 2}};
 
 TEST(pod_steps)
@@ -112,6 +115,8 @@ TEST(container_steps)
 	CHECK(has_line(text, "bind /data from run/podvm/private/vol0 flags nodev"));
 	CHECK(has_line(text, "file /conf/app.conf mode 0644"));
 	CHECK(has_line(text, "bind /conf/app.conf from run/podvm/fs/vol1 flags ro,nodev"));
+	CHECK(has_line(text, "mkdir /disk mode 0755"));
+	CHECK(has_line(text, "bind /disk from run/podvm/disk/vol3 flags nodev"));
 	CHECK(has_line(text, "mount /dev/pts from devpts type devpts data mode=620,gid=5,ptmxmode=666 "
 			     "flags nosuid,noexec"));
 	CHECK(has_line(text, "mask /proc/kcore (optional)"));
@@ -233,8 +238,46 @@ TEST(replace_sets_mode_whatever_the_umask)
 	steps_free(&steps);
 }
 
+static void serial_write(const char *dir, const char *name, const char *serial)
+{
+	char path[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	if (mkdir(path, 0700) < 0)
+		abort();
+	snprintf(path, sizeof(path), "%s/%s/serial", dir, name);
+	file = fopen(path, "w");
+	if (!file)
+		abort();
+	fputs(serial, file);
+	fclose(file);
+}
+
+/* By serial, whatever order the names have. */
+TEST(disks_are_found)
+{
+	char dir[] = "/tmp/test_steps.XXXXXX", name[16] = "", command[64];
+
+	if (!mkdtemp(dir))
+		abort();
+	serial_write(dir, "vda", "vol12");
+	serial_write(dir, "vdb", "vol1\n");
+	serial_write(dir, "loop0", "vol2");
+	serial_write(dir, "vdc", "vol1 and a serial that is far too long");
+	CHECK_INT(disks_find(dir, 1, name, sizeof(name)), 0);
+	CHECK_STR(name, "vdb");
+	CHECK_INT(disks_find(dir, 12, name, sizeof(name)), 0);
+	CHECK_STR(name, "vda");
+	CHECK_INT(disks_find(dir, 2, name, sizeof(name)), -ENOENT);
+	CHECK_INT(disks_find("/nonexistent", 2, name, sizeof(name)), -ENOENT);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	CHECK_INT(system(command), 0);
+}
+
 int main(void)
 {
+	RUN(disks_are_found);
 	char *remove_it;
 
 	if (!mkdtemp(place))
