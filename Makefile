@@ -7,6 +7,7 @@
 #	make check-intel	a pod on kvm-intel, emulated by Bochs (some minutes)
 #	make lint	include rule, headers alone, cppcheck, clang-tidy, shellcheck
 #	make bench	sizes, start time line, memory; in the bed by its deterministic clock
+#	make bench-io	network, disk and files beside QEMU
 #	make fuzz T=60	every fuzz target for T seconds
 #	make clean	removes build/ (caches under ~/.cache/podvm stay)
 #
@@ -34,7 +35,7 @@ LDFLAGS := -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack 
 LDLIBS := $(D)/lib/libslirp.a $(D)/lib/libcjson.a $(D)/lib/liburing.a
 SPECS = -specs=$(D)/musl.specs
 
-.PHONY: all run check check-intel lint fuzz unit clean example bench
+.PHONY: all run check check-intel lint fuzz unit clean example bench bench-io
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -157,13 +158,18 @@ check-intel: example
 
 # ---- measuring ----
 
-$(B)/bench/first_byte: tests/bench/first_byte.c $(D)/versions.h
+$(B)/bench/%: tests/bench/%.c $(D)/versions.h
 	$(call say,BENCH,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(SPECS) $(CPPFLAGS) -std=gnu11 -O2 -static $(WARNINGS) -o $@ $<
 
 bench: example $(B)/bench/first_byte | $(B)/.setup-test
 	$(Q)BED_OPTIONS=--clock scripts/on-kvm $(B)/podvm tests/bench/run $(B)
+
+# Network, disk and files beside QEMU, in one run; an hour where there is no KVM.
+bench-io: example $(B)/bench/rr | $(B)/.setup-test
+	$(Q)scripts/setup bench-io
+	$(Q)BED_OPTIONS=--clock scripts/on-kvm $(B)/podvm tests/bench/io $(B) | tee $(B)/bench/io.out
 
 # ---- fuzzing, by hand ----
 
