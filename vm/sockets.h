@@ -6,6 +6,7 @@
  * out: a guest program that connects to CID 2, port N, reaches the Unix socket at a path. in: podvm listens at a path, and
  * each connection there is handed to port N of the guest. Bytes go both ways without blocking the loop and within the
  * windows of devices/vsock.h; half close is shutdown(2), and an end that fails resets the other.
+ * What is sent to a guest that reads no more (but still sends) is thrown away.
  * Paths are used as they are given. Everything on the loop.
  */
 #ifndef VM_SOCKETS_H
