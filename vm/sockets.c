@@ -475,8 +475,10 @@ void sockets_free(struct sockets *sockets)
 {
 	if (!sockets)
 		return;
-	while (sockets->links)
-		link_free(sockets->links);
+	for (struct link *link = sockets->links, *next; link; link = next) {
+		next = link->next;
+		link_free(link);
+	}
 	while (sockets->rules) {
 		struct rule *rule = sockets->rules;
 
