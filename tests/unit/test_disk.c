@@ -12,9 +12,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/filter.h>
 #include <linux/fs.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { IMAGE_BYTES = 4 << 20, WAIT_MS = 20000 };
@@ -371,6 +377,56 @@ TEST(io_uring_does_it_all)
 	try_all(DISK_ENGINE_URING);
 }
 
+/* From now on the kernel answers io_uring_setup() with an error. */
+static bool uring_forbid(int err)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)err),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = {.len = ARRAY_SIZE(code), .filter = code};
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) && !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+/* What the child found: 0 good, 77 no filter to be had, else bad. */
+static int child_without_uring(int err)
+{
+	uint8_t data[512];
+	struct disk *disk;
+
+	if (!uring_forbid(err))
+		return 77;
+	disk = image_open(DISK_ENGINE_ANY, DISK_WRITEBACK, false);
+	if (!disk || strcmp(disk_engine_name(disk), "threads") != 0)
+		return 1;
+	if (move(disk, DISK_READ, 0, data, sizeof(data)))
+		return 2;
+	disk_close(disk);
+	return !image_open(DISK_ENGINE_URING, DISK_WRITEBACK, false) && strstr(why, "no io_uring") ? 0 : 3;
+}
+
+TEST(threads_where_io_uring_is_refused)
+{
+	static const int errors[] = {EPERM, ENOSYS, ENOMEM};
+
+	image_make(IMAGE_BYTES);
+	for (unsigned i = 0; i < ARRAY_SIZE(errors); i++) {
+		pid_t pid = fork();
+		int status;
+
+		if (pid == 0)
+			_exit(child_without_uring(errors[i]));
+		if (pid < 0 || waitpid(pid, &status, 0) < 0)
+			abort();
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+			SKIP("this kernel has or allows no seccomp filter");
+		CHECK_INT(status, 0);
+	}
+}
+
 /* Buffers off by one byte, which O_DIRECT does not take, and good ones. */
 TEST(past_the_page_cache)
 {
@@ -638,6 +694,7 @@ int main(void)
 	RUN(one_writes_or_many_read);
 	RUN(threads_do_it_all);
 	RUN(io_uring_does_it_all);
+	RUN(threads_where_io_uring_is_refused);
 	RUN(past_the_page_cache);
 	RUN(short_moves_go_on);
 	RUN(short_moves_by_the_bounce_buffer);
