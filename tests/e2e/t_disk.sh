@@ -132,6 +132,7 @@ test_disk_that_is_none() {
 	disk_pod p 'true' '"fstype": "reiserfs"'
 	run 125 "$PODVM" p.json
 	one_line 'volume d' reiserfs
+	disk_pod p 'true'
 	sed -i 's/"raw"/"qcow2"/' p.json
 	run 125 "$PODVM" p.json
 	one_line 'volumes[0].format' qcow2
