@@ -9,6 +9,7 @@
 #	make bench	sizes, start time line, memory; in the bed by its deterministic clock
 #	make bench-io	network, disk and files beside QEMU
 #	make fuzz T=60	every fuzz target for T seconds
+#	make coverage	lines and branches the unit tests and corpora reach, per file
 #	make clean	removes build/ (caches under ~/.cache/podvm stay)
 #
 # V=1 shows the commands.
@@ -35,7 +36,7 @@ LDFLAGS := -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack 
 LDLIBS := $(D)/lib/libslirp.a $(D)/lib/libcjson.a $(D)/lib/liburing.a
 SPECS = -specs=$(D)/musl.specs
 
-.PHONY: all run check check-intel lint fuzz unit clean example bench bench-io
+.PHONY: all run check check-intel lint fuzz unit coverage clean example bench bench-io
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -47,7 +48,7 @@ $(B)/.setup-%: scripts/setup
 	$(Q)scripts/setup $*
 	$(Q)mkdir -p $(B) && touch $@
 # one after the other: apt has one lock
-$(B)/.setup-test $(B)/.setup-lint $(B)/.setup-fuzz: | $(B)/.setup-build
+$(B)/.setup-test $(B)/.setup-lint $(B)/.setup-fuzz $(B)/.setup-coverage: | $(B)/.setup-build
 
 # ---- dependencies and kernel, from the distribution's sources, cached outside the tree ----
 
@@ -147,7 +148,18 @@ $(B)/guest/%: tests/guest/%.c $(D)/versions.h
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(SPECS) $(CPPFLAGS) -std=gnu11 -O2 -static $(WARNINGS) -o $@ $<
 
-check: $(UNIT_TESTS) $(FUZZ_REPLAYS) example $(GUEST_BINS) | $(B)/.setup-build $(B)/.setup-test
+# A kernel of ours that misuses every device: tests/hostile/hostile.h.
+HOSTILE_SRCS := $(wildcard tests/hostile/*.[cS])
+HOSTILE := $(B)/hostile/hostile
+HOSTILE_CFLAGS := -std=gnu11 -O2 -g -ffreestanding -fno-pic -fno-stack-protector -fcf-protection=none -mno-red-zone \
+	-mgeneral-regs-only -fno-tree-loop-distribute-patterns -fno-asynchronous-unwind-tables $(WARNINGS)
+$(HOSTILE): $(HOSTILE_SRCS) tests/hostile/hostile.h tests/hostile/hostile.lds | $(B)/.setup-build
+	$(call say,HOSTILE,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -I. $(HOSTILE_CFLAGS) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,--no-warn-rwx-segments \
+		-Wl,-z,max-page-size=4096 -T tests/hostile/hostile.lds -o $@ $(HOSTILE_SRCS)
+
+check: $(UNIT_TESTS) $(FUZZ_REPLAYS) example $(GUEST_BINS) $(HOSTILE) | $(B)/.setup-build $(B)/.setup-test
 	$(Q)tests/run-check $(B)
 
 # By hand, some minutes: a pod on Intel's VMX and EPT, in Bochs.
@@ -187,6 +199,27 @@ $(B)/fuzz/%: $(B)/fuzz/obj/tests/fuzz/fuzz_%.o $(LIB_FUZZ)
 	$(Q)clang $(FUZZ_CFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB_FUZZ) $(ASAN_LIBS)
 fuzz: $(FUZZERS)
 	$(Q)tests/fuzz/run $(B) $(T)
+
+# ---- which lines the unit tests and corpora reach, by hand ----
+
+# The libraries are the sanitizers' flavour and want their runtime; our own code is built plain, so that branches are its own.
+COV_CFLAGS := -std=gnu11 -O0 -g --coverage -pthread $(WARNINGS) -Wno-format-truncation
+LIB_COV := $(B)/coverage/libpodvm.a
+COV_TESTS := $(patsubst %.c,$(B)/coverage/%,$(filter-out tests/unit/test_glib.c,$(UNIT_SRCS))) \
+	$(FUZZ_SRCS:tests/fuzz/fuzz_%.c=$(B)/coverage/replay_%)
+$(B)/coverage/obj/%.o: %.c $(DA)/versions.h | $(B)/.setup-coverage
+	$(call say,COV,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ASAN_CPPFLAGS) $(COV_CFLAGS) -MMD -MP -c -o $@ $<
+$(LIB_COV): $(LIB_SRCS:%.c=$(B)/coverage/obj/%.o) $(RIG_SRCS:%.c=$(B)/coverage/obj/%.o)
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(B)/coverage/replay_%: $(B)/coverage/obj/tests/fuzz/fuzz_%.o $(B)/coverage/obj/tests/fuzz/replay.o $(LIB_COV)
+	$(Q)$(CC) --coverage -fsanitize=address,undefined -o $@ $^ $(ASAN_LIBS)
+$(B)/coverage/%: $(B)/coverage/obj/%.o $(LIB_COV)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) --coverage -fsanitize=address,undefined -o $@ $< $(LIB_COV) $(ASAN_LIBS)
+coverage: $(COV_TESTS) | $(B)/.setup-coverage
+	$(Q)tests/coverage $(B)
 
 lint: $(D)/versions.h | $(B)/.setup-lint
 	$(Q)scripts/lint

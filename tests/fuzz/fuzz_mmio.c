@@ -398,6 +398,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 
 	if (!rig.memory)
 		rig_init(&rig);
+	rig_alloc_reset(&rig);
 	memset(rig.memory + WINDOW_GPA, 0, RIG_BYTES - WINDOW_GPA);
 	memset(frozen, 0, sizeof(frozen));
 	devices_make();

@@ -5,6 +5,7 @@
  */
 #include "devices/rng.h"
 #include "devices/virtio.h"
+#include "tests/unit/count_dev.h"
 #include "tests/unit/ring.h"
 #include "tests/unit/test.h"
 
@@ -560,6 +561,148 @@ TEST(rng_work_is_bounded_per_kick)
 	rig_fini(&rig);
 }
 
+/* A full ring is as much as one kick may do: what is there then waits for the next turn. */
+TEST(rng_goes_on_in_the_next_turn)
+{
+	struct rng *rng;
+	struct ring *ring;
+
+	rig_init(&rig);
+	rng = rng_new(&rig.env);
+	CHECK(rig_start(&rig, rng_dev(rng), 0));
+	ring = &rig.rings[0];
+	for (unsigned i = 0; i < RING_NUM; i++)
+		ring_add(ring, NULL, 0, &(struct ring_buf){RIG_DATA_GPA, 16}, 1);
+	ring_kick(ring);
+	CHECK_INT(ring_takeable(ring), RING_NUM);
+	CHECK_INT(rng_dev(rng)->again_queues, 1);
+	rig_turn(&rig);
+	CHECK_INT(rng_dev(rng)->again_queues, 0);
+	rng_free(rng);
+	rig_fini(&rig);
+}
+
+/* A ring of one whose answer makes the next chain: the device copies what it reads over avail->idx. */
+TEST(work_that_makes_work_waits_for_its_turn)
+{
+	struct count_dev count;
+	const uint64_t desc = 0x1000, avail = 0x2000, used = 0x3000, next = 0x4000;
+	struct ring_desc table[] = {{next, 2, RING_DESC_NEXT, 1}, {avail + 2, 2, RING_DESC_WRITE, 0}};
+	uint16_t one = 1, two = 2;
+
+	rig_init(&rig);
+	count_dev_init(&count, &rig.env, 1);
+	rig.dev = &count.dev;
+	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE);
+	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER);
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)RIG_F_INDIRECT_DESC);
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES, 1);
+	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER | RIG_FEATURES_OK);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_NUM, 1);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_DESC_LOW, (uint32_t)desc);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_AVAIL_LOW, (uint32_t)avail);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_USED_LOW, (uint32_t)used);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_READY, 1);
+	rig_write(&rig, VIRTIO_MMIO_STATUS, 15);
+	memcpy(rig_at(&rig, 0x5000), table, sizeof(table));
+	memcpy(rig_at(&rig, desc), &(struct ring_desc){0x5000, sizeof(table), RING_DESC_INDIRECT, 0}, 16);
+	memcpy(rig_at(&rig, next), &two, 2);
+	memset(rig_at(&rig, avail), 0, 8);
+	memcpy(rig_at(&rig, avail + 2), &one, 2);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+	CHECK_INT(count.answered_total, 1);
+	rig_turn(&rig);
+	CHECK_INT(count.answered_total, 2);
+	rig_turn(&rig);
+	CHECK_INT(count.answered_total, 2);
+	CHECK_INT(count.dev.status, 15);
+	count_dev_fini(&count);
+	rig_fini(&rig);
+}
+
+TEST(a_reset_forgets_everything)
+{
+	struct ring *ring = ring_make(RIG_F_EVENT_IDX | RIG_F_INDIRECT_DESC);
+
+	ring_post(ring, 8);
+	CHECK_INT(pop(), 1);
+	virtq_push(&idle.dev.queues[0], idle.chain.head, 8);
+	virtio_interrupt(&idle.dev, 0);
+	virtio_kick_again(&idle.dev, 0);
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_SEL, 1);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_VRING);
+	rig_reset(&rig);
+	CHECK_INT(idle.dev.driver_features, 0);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+	CHECK_INT(idle.dev.queue_sel, 0);
+	CHECK_INT(idle.dev.again_queues, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct virtq *vq = &idle.dev.queues[i];
+
+		CHECK(!vq->ready && !vq->broken && !vq->event_idx && !vq->indirect);
+		CHECK(!vq->num && !vq->desc_gpa && !vq->avail_gpa && !vq->used_gpa);
+		CHECK(!vq->last_avail && !vq->used_idx && !vq->signalled_used);
+	}
+	idle.kicks = 0;
+	rig_turn(&rig);
+	CHECK_INT(idle.kicks, 0);
+	/* A driver that takes no feature now has none. */
+	CHECK(rig_start(&rig, &idle.dev, 0));
+	CHECK(!idle.dev.queues[0].event_idx && !idle.dev.queues[0].indirect);
+	idle_end();
+}
+
+TEST(config_changes_are_told)
+{
+	uint32_t generation;
+
+	idle_make();
+	generation = rig_read(&rig, VIRTIO_MMIO_CONFIG_GENERATION);
+	virtio_config_changed(&idle.dev);
+	CHECK(rig_read(&rig, VIRTIO_MMIO_CONFIG_GENERATION) != generation);
+	CHECK_INT(rig.irqs, 0); /* nobody to tell */
+	CHECK(rig_start(&rig, &idle.dev, 0));
+	generation = rig_read(&rig, VIRTIO_MMIO_CONFIG_GENERATION);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_CONFIG_GENERATION), generation);
+	virtio_config_changed(&idle.dev);
+	CHECK(rig_read(&rig, VIRTIO_MMIO_CONFIG_GENERATION) != generation);
+	CHECK_INT(rig.irqs, 1);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
+	/* broken is told once, however often it is found */
+	virtio_broken(&idle.dev, "a test");
+	virtio_broken(&idle.dev, "a test");
+	CHECK_INT(rig.irqs, 2);
+	CHECK(!virtio_running(&idle.dev));
+	rig_write(&rig, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+	CHECK_INT(idle.kicks, 0);
+	idle_end();
+}
+
+/* A refused FEATURES_OK can be tried again with fewer features (3.1.1, steps 4 to 6). */
+TEST(features_can_be_tried_again)
+{
+	idle_make();
+	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE);
+	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER);
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES, 1 << 5);
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES, 1);
+	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER | RIG_FEATURES_OK);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_STATUS), RIG_ACKNOWLEDGE | RIG_DRIVER);
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 2);
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES, 1); /* there are no features 64 and up */
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 0);
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES, 0);
+	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER | RIG_FEATURES_OK);
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_STATUS), RIG_ACKNOWLEDGE | RIG_DRIVER | RIG_FEATURES_OK);
+	CHECK_INT(idle.dev.driver_features, RIG_F_VERSION_1);
+	/* and they are final */
+	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)RIG_F_EVENT_IDX);
+	CHECK_INT(idle.dev.driver_features, RIG_F_VERSION_1);
+	idle_end();
+}
+
 TEST(filled_chains_appear_together)
 {
 	struct ring *ring = ring_make(0);
@@ -732,6 +875,11 @@ int main(void)
 	RUN(broken_ring_lets_the_rest_live);
 	RUN(rng_fills_and_caps);
 	RUN(rng_work_is_bounded_per_kick);
+	RUN(rng_goes_on_in_the_next_turn);
+	RUN(work_that_makes_work_waits_for_its_turn);
+	RUN(a_reset_forgets_everything);
+	RUN(config_changes_are_told);
+	RUN(features_can_be_tried_again);
 	RUN(filled_chains_appear_together);
 	RUN(state_moves_in_mid_work);
 	RUN(state_is_not_trusted);
