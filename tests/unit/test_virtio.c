@@ -430,21 +430,113 @@ TEST(nested_indirect_is_broken)
 	idle_end();
 }
 
+/* All that could be reached by a wrong index is a good descriptor: only the index itself is wrong. */
+static struct ring *ring_of_good(uint64_t features)
+{
+	struct ring *ring = ring_make(features);
+	struct ring_desc *table = rig_at(&rig, ring->desc_gpa);
+
+	for (unsigned i = 0; i < 2 * RING_NUM; i++)
+		table[i] = (struct ring_desc){RIG_DATA_GPA, 8, 0, 0};
+	return ring;
+}
+
 TEST(bad_indices)
 {
-	struct ring *ring = ring_make(0);
+	struct ring *ring = ring_of_good(0);
 
 	ring_offer(ring, RING_NUM); /* head outside the table */
 	CHECK_INT(pop(), -EPROTO);
 	idle_end();
-	ring = ring_make(0);
-	ring_set_avail_idx(ring, RING_NUM + 1); /* more than the ring holds */
+	ring = ring_of_good(0);
+	*ring_desc(ring, 0) = (struct ring_desc){RIG_DATA_GPA, 8, RING_DESC_NEXT, RING_NUM};
+	ring_offer(ring, 0); /* next outside the table */
 	CHECK_INT(pop(), -EPROTO);
 	idle_end();
-	ring = ring_make(0);
+	ring = ring_of_good(0);
+	ring_set_avail_idx(ring, RING_NUM); /* as much as the ring holds */
+	CHECK_INT(pop(), 1);
+	idle_end();
+	ring = ring_of_good(0);
+	ring_set_avail_idx(ring, RING_NUM + 1); /* more */
+	CHECK_INT(pop(), -EPROTO);
+	idle_end();
+	ring = ring_of_good(0);
 	ring_set_avail_idx(ring, UINT16_MAX); /* backwards */
 	CHECK_INT(pop(), -EPROTO);
+	/* and a ring that was repaired behind our back stays broken */
+	ring_set_avail_idx(ring, 1);
+	CHECK_INT(pop(), -EPROTO);
+	CHECK(!virtq_kick_enable(&idle.dev.queues[0]));
 	idle_end();
+}
+
+/* direct buffers, then an indirect table of more, all of them good. */
+static int pop_of(unsigned direct, unsigned indirect)
+{
+	struct ring *ring = ring_of_good(RIG_F_INDIRECT_DESC);
+	uint64_t table_gpa = rig_alloc(&rig, 16 * (size_t)indirect);
+	struct ring_desc *table = rig_at(&rig, table_gpa);
+	int got;
+
+	for (unsigned i = 0; i < direct; i++)
+		*ring_desc(ring, i) = (struct ring_desc){RIG_DATA_GPA, 1, RING_DESC_NEXT, (uint16_t)(i + 1)};
+	*ring_desc(ring, direct) = (struct ring_desc){table_gpa, 16 * indirect, RING_DESC_INDIRECT, 0};
+	for (unsigned i = 0; i < indirect; i++)
+		table[i] = (struct ring_desc){RIG_DATA_GPA, 1, i + 1 < indirect ? RING_DESC_NEXT : 0, (uint16_t)(i + 1)};
+	ring_offer(ring, 0);
+	got = pop();
+	idle_end();
+	return got;
+}
+
+TEST(chains_are_bounded)
+{
+	struct ring *ring = ring_of_good(RIG_F_INDIRECT_DESC);
+	uint64_t table_gpa = rig_alloc(&rig, 16 * (VIRTQ_CHAIN_MAX + 1));
+
+	/* a table that is too long, of which one descriptor is used */
+	memcpy(rig_at(&rig, table_gpa), ring_desc(ring, 0), sizeof(struct ring_desc));
+	*ring_desc(ring, 0) = (struct ring_desc){table_gpa, 16 * (VIRTQ_CHAIN_MAX + 1), RING_DESC_INDIRECT, 0};
+	ring_offer(ring, 0);
+	CHECK_INT(pop(), -EPROTO);
+	idle_end();
+	CHECK_INT(pop_of(0, VIRTQ_CHAIN_MAX), 1);
+	CHECK_INT(pop_of(3, 5), 1);
+	CHECK_INT(pop_of(200, 56), 1);
+	CHECK_INT(pop_of(200, 57), -EPROTO);
+	CHECK_INT(pop_of(255, 256), -EPROTO);
+}
+
+/* Memory of which nothing is touched but the rings; count descriptors over nearly all of it. */
+static int pop_of_bytes(unsigned count, uint32_t bytes_each)
+{
+	enum { BYTES = 64 << 20, DESC = 0, AVAIL = 0x2000, USED = 0x3000 };
+	struct virtq vq = {.desc_gpa = DESC, .avail_gpa = AVAIL, .used_gpa = USED, .num = 128, .ready = true};
+	const uint16_t one = 1;
+	struct mem mem;
+	int got;
+
+	if (!CHECK_INT(mem_init(&mem, BYTES), 0))
+		return -ENOMEM;
+	vq.mem = &mem;
+	for (unsigned i = 0; i < count; i++) {
+		struct ring_desc desc = {0, bytes_each, i + 1 < count ? RING_DESC_NEXT : 0, (uint16_t)(i + 1)};
+
+		CHECK(mem_write(&mem, DESC + 16 * i, &desc, sizeof(desc)));
+	}
+	CHECK(mem_write(&mem, AVAIL + 2, &one, 2));
+	got = virtq_pop(&vq, &idle.chain);
+	mem_fini(&mem);
+	return got;
+}
+
+/* 2.7.4: a chain is 2^32 bytes at most. */
+TEST(chains_of_four_gigabytes_are_bounded)
+{
+	CHECK_INT(pop_of_bytes(64, 64 << 20), 1);
+	CHECK_INT(pop_of_bytes(65, 64 << 20), -EPROTO);
+	CHECK_INT(pop_of_bytes(128, 64 << 20), -EPROTO);
 }
 
 TEST(interrupts_as_asked)
@@ -478,6 +570,29 @@ TEST(interrupts_by_event_index)
 		CHECK_INT(pop(), 1);
 		virtq_push(&idle.dev.queues[0], idle.chain.head, 0);
 		CHECK_INT(virtq_wants_irq(&idle.dev.queues[0]), i == 2);
+	}
+	idle_end();
+}
+
+/* The one the driver waits for lies in the middle of what was pushed together, also where the index wraps. */
+TEST(event_index_within_a_batch)
+{
+	struct ring *ring = ring_make(RIG_F_EVENT_IDX);
+	struct virtq *vq = &idle.dev.queues[0];
+	static const struct {
+		uint16_t from, count, event;
+		bool wanted;
+	} batches[] = {
+		{0, 4, 1, true}, {0, 4, 0, true}, {0, 4, 3, true}, {0, 4, 4, false}, {0, 4, 65535, false},
+		{65534, 4, 65535, true}, {65534, 4, 1, true}, {65534, 4, 2, false}, {65534, 4, 65533, false},
+	};
+
+	for (unsigned i = 0; i < sizeof(batches) / sizeof(batches[0]); i++) {
+		vq->used_idx = vq->signalled_used = batches[i].from;
+		memcpy(rig_at(&rig, ring->avail_gpa + 4 + 2 * RING_NUM), &batches[i].event, 2);
+		for (unsigned k = 0; k < batches[i].count; k++)
+			virtq_push(vq, 0, 0);
+		CHECK_INT(virtq_wants_irq(vq), batches[i].wanted);
 	}
 	idle_end();
 }
@@ -869,8 +984,11 @@ int main(void)
 	RUN(broken_chains);
 	RUN(nested_indirect_is_broken);
 	RUN(bad_indices);
+	RUN(chains_are_bounded);
+	RUN(chains_of_four_gigabytes_are_bounded);
 	RUN(interrupts_as_asked);
 	RUN(interrupts_by_event_index);
+	RUN(event_index_within_a_batch);
 	RUN(kicks_switched_off_and_on);
 	RUN(broken_ring_lets_the_rest_live);
 	RUN(rng_fills_and_caps);
