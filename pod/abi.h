@@ -27,7 +27,7 @@
 #define ABI_NET_GATEWAY "10.0.2.2"
 #define ABI_NET_DNS "10.0.2.3"
 #define ABI_NET_IFNAME "eth0"
-#define ABI_NET_MTU 1500
+#define ABI_NET_MTU 65520
 
 /*
  * Boot trace: init writes one of these bytes to this I/O port at each milestone (ioperm); the host notes the time.

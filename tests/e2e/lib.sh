@@ -58,3 +58,38 @@ wait_for() {
 		sleep 0.1
 	done
 }
+
+# The far end: an address of this host that is not a loopback one, as a pod must not reach those.
+far_address() { # [ADDRESS/PREFIX]
+	local address=${1:-192.0.2.1/32}
+	command -v ip >/dev/null || skip "ip(8) is missing"
+	ip addr add "$address" dev lo nodad 2>/dev/null || ip addr show dev lo | grep -q "${address%/*}" ||
+		skip "no right to add an address"
+}
+
+# Answers every A question with 192.0.2.77, on 192.0.2.1:53.
+dns_server() {
+	cat >dns.py <<'PY'
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("192.0.2.1", 53))
+open("dns.up", "w").close()
+while True:
+    q, peer = s.recvfrom(2048)
+    end = q.index(b"\0", 12) + 5
+    is_a = q[end - 4:end - 2] == b"\0\1"
+    head = q[:2] + b"\x81\x80\0\1" + (b"\0\1" if is_a else b"\0\0") + b"\0\0\0\0"
+    s.sendto(head + q[12:end] + (b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc0\0\x02\x4d" if is_a else b""), peer)
+PY
+	python3 dns.py &
+	wait_for 90 test -e dns.up
+}
+
+# far_web PORT [ADDRESS]: serves ./www from the far end; its process is in $web.
+far_web() {
+	local host=${2:-192.0.2.1}
+	python3 -m http.server -d www -b "$host" "$1" >/dev/null 2>&1 &
+	web=$!
+	case $host in *:*) host="[$host]" ;; esac
+	wait_for 90 curl -sf -m 5 -o /dev/null "http://$host:$1/"
+}

@@ -126,12 +126,6 @@ test_containers_have_own_processes_and_files() {
 	equal "$(grep -c '^[ab]$' out)" 1
 }
 
-# The far end: an address of this host that is not 127.0.0.0/8, as a pod must not reach those.
-far_address() {
-	command -v ip >/dev/null || skip "ip(8) is missing"
-	ip addr add 192.0.2.1/32 dev lo 2>/dev/null || ip addr show dev lo | grep -q 192.0.2.1 || skip "no right to add an address"
-}
-
 test_outbound_tcp() {
 	far_address
 	mkdir www
@@ -156,23 +150,6 @@ test_outbound_tcp_bulk() {
 	run 0 "$PODVM" p.json
 	kill $server
 	equal "$(cut -d' ' -f1 out)" "$(sha256sum www/big | cut -d' ' -f1)"
-}
-
-dns_server() { # answers every A question with 192.0.2.77, on 192.0.2.1:53
-	cat >dns.py <<'PY'
-import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(("192.0.2.1", 53))
-open("dns.up", "w").close()
-while True:
-    q, peer = s.recvfrom(2048)
-    end = q.index(b"\0", 12) + 5
-    is_a = q[end - 4:end - 2] == b"\0\1"
-    head = q[:2] + b"\x81\x80\0\1" + (b"\0\1" if is_a else b"\0\0") + b"\0\0\0\0"
-    s.sendto(head + q[12:end] + (b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc0\0\x02\x4d" if is_a else b""), peer)
-PY
-	python3 dns.py &
-	wait_for 90 test -e dns.up
 }
 
 test_dns() {
