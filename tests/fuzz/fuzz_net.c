@@ -6,6 +6,10 @@
  * An input is a list of records: one byte what to do, two bytes length (little-endian), that many bytes. Checksums of
  * IPv4, TCP, UDP and ICMP are put right where a record asks for it, as libslirp stops at the first wrong one.
  *
+ * RESTART has bytes of its own, each may be missing: features to accept (1 MRG_RXBUF, 2 CSUM, 4 GUEST_CSUM, 8 EVENT_IDX; 128: no
+ * restart), 1 pulls the cable and 2 sets limits, and two for the size of a frame that comes in. The first byte of an input
+ * opens the host's loopback (128) and sets an egress policy (64).
+ *
  * Frames make libslirp open real sockets, so the process first goes into a network of its own with nothing in it but
  * loopback. Where the machine refuses that, frames end at the card and a line says so.
  */
@@ -151,10 +155,38 @@ static void write_descriptors(struct ring *ring, const uint8_t *bytes, size_t co
 	ring_kick(ring);
 }
 
+static uint64_t features;
+
 static void start(void)
 {
 	spent = 0;
-	rig_start(&rig, net_dev(net), RIG_F_INDIRECT_DESC);
+	rig_start(&rig, net_dev(net), features | RIG_F_INDIRECT_DESC);
+}
+
+static void receive(size_t bytes)
+{
+	static uint8_t frame[NET_FRAME_BYTES_MAX];
+	struct frame_sum sum;
+
+	bytes = MIN(bytes, sizeof(frame));
+	memcpy(frame + 12, "\x08\x00\x45", 3);
+	frame[23] = IPPROTO_TCP;
+	net_receive(net, frame, bytes, frame_sum_find(frame, bytes, &sum) ? &sum : NULL);
+}
+
+static void restart(const uint8_t *bytes, size_t count)
+{
+	static const struct net_rate slow = { 10000, 100, 10000, 100 }, none = { 0, 0, 0, 0 };
+	uint8_t wish = count > 0 ? bytes[0] : 0;
+
+	features = (wish & 1 ? UINT64_C(1) << 15 : 0) | (wish & 2 ? 1 : 0) | (wish & 4 ? 2 : 0) |
+		   (wish & 8 ? RIG_F_EVENT_IDX : 0);
+	net_link_set(net, !(count > 1 && bytes[1] & 1));
+	net_rate_set(net, count > 1 && bytes[1] & 2 ? &slow : &none);
+	if (!(wish & 128))
+		start();
+	if (count > 3)
+		receive(bytes[2] | (size_t)bytes[3] << 8);
 }
 
 static void act(enum what what, const uint8_t *bytes, size_t count)
@@ -184,7 +216,7 @@ static void act(enum what what, const uint8_t *bytes, size_t count)
 		break;
 	case RESTART:
 	case KINDS:
-		start();
+		restart(bytes, count);
 		break;
 	}
 }
@@ -209,10 +241,22 @@ static void play(const uint8_t *data, size_t bytes)
 	rig_turn(&rig);
 }
 
+static struct egress *policy(void)
+{
+	static const char *const words[] = { "10.0.2.2", "*.example.org", "[2001:db8::/32]:80" };
+	struct netrule rules[ARRAY_SIZE(words)];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
+		if (!netrule_parse(words[i], &rules[i]))
+			abort();
+	return egress_new(EGRESS_ALLOW, rules, ARRAY_SIZE(words));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	static const uint8_t mac[6] = { 0x02, 0, 0, 0x11, 0x22, 0x33 };
-	const struct net_slirp_config config = { .hostname = "pod", .mac = mac, .mtu = 1500,
+	struct egress *egress = bytes && data[0] & 0x40 ? policy() : NULL;
+	const struct net_slirp_config config = { .hostname = "pod", .mac = mac, .mtu = 1500, .egress = egress,
 						 .host_loopback = bytes && data[0] & 0x80 };
 	struct net_slirp *slirp = NULL;
 
@@ -222,9 +266,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		slirp = net_slirp_new(rig.loop, net, &config);
 	if (isolated && !slirp)
 		abort();
+	features = 0;
 	start();
 	play(data, bytes);
 	net_slirp_free(slirp);
 	net_free(net);
+	egress_free(egress);
 	return 0;
 }
