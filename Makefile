@@ -5,6 +5,7 @@
 #	make run	run pod.json.example and fetch a reply through its published port
 #	make check	all tests; ends with "N passed, N failed, N skipped"
 #	make check-intel	a pod on kvm-intel, emulated by Bochs (some minutes)
+#	make check-long	real programs on shared files: git, tar, sqlite (root and /dev/fuse; in the bed an hour)
 #	make lint	include rule, headers alone, cppcheck, clang-tidy, shellcheck
 #	make bench	sizes, start time line, memory; in the bed by its deterministic clock
 #	make bench-io	network, disk and files beside QEMU
@@ -36,7 +37,7 @@ LDFLAGS := -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack 
 LDLIBS := $(D)/lib/libslirp.a $(D)/lib/libcjson.a $(D)/lib/liburing.a
 SPECS = -specs=$(D)/musl.specs
 
-.PHONY: all run check check-intel lint fuzz unit coverage clean example bench bench-io
+.PHONY: all run check check-intel check-long lint fuzz unit coverage clean example bench bench-io
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -161,6 +162,11 @@ $(HOSTILE): $(HOSTILE_SRCS) tests/hostile/hostile.h tests/hostile/hostile.lds | 
 
 check: $(UNIT_TESTS) $(FUZZ_REPLAYS) example $(GUEST_BINS) $(HOSTILE) | $(B)/.setup-build $(B)/.setup-test
 	$(Q)tests/run-check $(B)
+
+# By hand: real programs on the file server, through this machine's FUSE and in a pod (in the bed: an hour).
+check-long: $(B)/asan/tests/host/fuse_mount example $(GUEST_BINS) | $(B)/.setup-test
+	$(Q)tests/host/files $(B) 20 || [ $$? = 77 ]
+	$(Q)scripts/on-kvm $(B)/podvm env TESTS=$$PWD/tests/e2e/long TEST_LIMIT_S=3600 tests/e2e/run $(B)
 
 # By hand, some minutes: a pod on Intel's VMX and EPT, in Bochs.
 check-intel: example

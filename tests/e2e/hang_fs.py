@@ -15,7 +15,7 @@ def attr(node):
 def answer(opcode, node, body):
     """(error, reply); the name looked up is never anything but "hang"."""
     if opcode == INIT:
-        return 0, struct.pack("<IIIIHHIIHHII7I", 7, 31, 65536, 0, 16, 12, 65536, 1, 0, 0, 0, 0, *([0] * 7))
+        return 0, struct.pack("<IIIIHHIIHHI7I", 7, 31, 65536, 0, 16, 12, 65536, 1, 0, 0, 0, *([0] * 7))
     if opcode == GETATTR:
         return 0, struct.pack("<QII", 1000, 0, 0) + attr(node)
     if opcode == LOOKUP:
