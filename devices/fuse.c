@@ -13,15 +13,15 @@
  *
  * I/O blocks the caller, a thread that does nothing else (vmm.c): page cache hits are most of it and a pool of threads
  * costs each of them a switch. So one file system of the host that hangs stalls all shares of its pod, and nothing but
- * them. Nothing of our own can wait for ever: no fifo, socket or device is opened, files are opened O_NONBLOCK (a lease of
- * another process then fails the open instead of waiting), no locks are taken (flock() and fcntl() locks live in the
- * guest's kernel: they hold between all processes of the pod, not towards the host), copies are bounded.
+ * them. Nothing of our own can wait for ever: no fifo, socket or device is opened, files are opened O_NONBLOCK (a
+ * lease of another process then fails the open instead of waiting), no locks are taken (flock() and fcntl() locks live
+ * in the guest's kernel: they hold between all processes of the pod, not towards the host), copies are bounded.
  *
  * Caching: for read-only shares the guest may keep names, attributes and data for a day, so a change made by the host
  * in a read-only share under a running pod may go unseen. For the others names and attributes are good for one second,
  * that a name does not exist is not remembered, and file data is kept across opens only when the file provably did not
- * change (fuse_file.c). Writes go through at once, those to shared mappings when the guest's kernel writes them back. The
- * host's changes are not announced: inotify in the guest tells what the guest does.
+ * change (fuse_file.c). Writes go through at once, those to shared mappings when the guest's kernel writes them back.
+ * The host's changes are not announced: inotify in the guest tells what the guest does.
  */
 #include "devices/fuse_req.h"
 
@@ -216,8 +216,8 @@ void *req_reply(struct fuse_req *req, size_t bytes)
 /* The session */
 
 /*
- * New files get exactly the mode that is asked for: the guest's kernel has applied its umask. Ours belongs to the process,
- * so the serving thread first takes one of its own; INIT is what it serves first.
+ * New files get exactly the mode that is asked for: the guest's kernel has applied its umask. Ours belongs to the
+ * process, so the serving thread first takes one of its own; INIT is what it serves first.
  */
 static void umask_clear(void)
 {

@@ -3,8 +3,8 @@
  * fuse: a FUSE file server (protocol of linux/fuse.h) for host directories. One request in plain buffers goes in, one
  * reply comes out; it does not know what carried them (devices/fs.c: a virtqueue; a test: an array).
  *
- * What the server promises is in devices/fs.h. File I/O happens inside the request, on the caller's thread, which may block
- * as long as the host's file system does.
+ * What the server promises is in devices/fs.h. File I/O happens inside the request, on the caller's thread, which may
+ * block as long as the host's file system does.
  */
 #ifndef DEVICES_FUSE_H
 #define DEVICES_FUSE_H

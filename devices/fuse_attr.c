@@ -2,16 +2,17 @@
 /*
  * fuse_attr: attributes and their caching times. Must not know names or directories.
  *
- * Ids. When podvm is root, what the host has is what the guest sees, and what the guest asks for is what the host is asked
- * for: a new file is made by podvm and given to the requester, as fsuid and fsgid of the request say. Making it as the
- * requester (setfsuid) was rejected: more calls, and the host knows nothing of the requester's further groups. Who may do
- * what was decided before by the guest's kernel, which knows them.
+ * Ids. When podvm is root, what the host has is what the guest sees, and what the guest asks for is what the host is
+ * asked for: a new file is made by podvm and given to the requester, as fsuid and fsgid of the request say. Making it
+ * as the requester (setfsuid) was rejected: more calls, and the host knows nothing of the requester's further groups.
+ * Who may do what was decided before by the guest's kernel, which knows them.
  *
- * An ordinary user's podvm owns one pair of ids, its own. They are the guest's 0: the pod's root is the user, as in other
- * rootless containers. All others are nobody's (65534). Whatever the pod makes is the user's, so the pod's root's. A change
- * of owner to what is shown already succeeds (tar and cp -p do that all the time), any other fails with EPERM. Remembering
- * it in an extended attribute was rejected: every look at a file would cost two calls more, links and sockets can have
- * none, and other programs of the host would see other owners than the pod. Ids appear nowhere but here.
+ * An ordinary user's podvm owns one pair of ids, its own. They are the guest's 0: the pod's root is the user, as in
+ * other rootless containers. All others are nobody's (65534). Whatever the pod makes is the user's, so the pod's
+ * root's. A change of owner to what is shown already succeeds (tar and cp -p do that all the time), any other fails
+ * with EPERM. Remembering it in an extended attribute was rejected: every look at a file would cost two calls more,
+ * links and sockets can have none, and other programs of the host would see other owners than the pod. Ids appear
+ * nowhere but here.
  */
 #include "devices/fuse_req.h"
 
@@ -89,7 +90,7 @@ int fuse_stat(struct fuse *fuse, struct fuse_inode *inode, struct stat *st)
 	if (!inode_is_root(inode))
 		return inode_stat(&fuse->inodes, inode, st);
 	memset(st, 0, sizeof(*st));
-	st->st_dev = fuse->inodes.devs[0];
+	st->st_dev = fuse->inodes.devs.devs[0];
 	st->st_ino = FUSE_ROOT_ID;
 	st->st_mode = S_IFDIR | 0555;
 	st->st_nlink = 2 + fuse->inodes.share_count;

@@ -110,7 +110,7 @@ static int list_root(struct listing *list, uint64_t offset)
 	for (; offset < 2 + (uint64_t)inodes->share_count; offset++) {
 		name = !offset ? "." : offset == 1 ? ".." : inodes->shares[offset - 2].name;
 		st.st_mode = S_IFDIR;
-		st.st_dev = inodes->devs[0];
+		st.st_dev = inodes->devs.devs[0];
 		st.st_ino = FUSE_ROOT_ID;
 		if (offset >= 2 && fstat(inodes->shares[offset - 2].fd, &st))
 			return -errno;

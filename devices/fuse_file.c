@@ -264,8 +264,8 @@ int fuse_do_read(struct fuse_req *req)
 }
 
 /*
- * To append means to the file's end, which somebody else may have moved since the guest's kernel looked: two pods with one
- * log. Pages that are written back (FUSE_WRITE_CACHE) know where they belong, whatever descriptor carries them.
+ * To append means to the file's end, which somebody else may have moved since the guest's kernel looked: two pods with
+ * one log. Pages that are written back (FUSE_WRITE_CACHE) know where they belong, whatever descriptor carries them.
  */
 static ssize_t write_file(int fd, const struct iovec *iov, unsigned count, const struct fuse_write_in *in)
 {

@@ -9,22 +9,23 @@
  * a slash, and links are not followed. So what is reached lies in a share or was moved out of one by the host itself.
  * openat2(RESOLVE_BENEATH) says the same to the kernel once more.
  *
- * Mounts below a share belong to it, as with a recursive bind mount: the guest sees one file system, files of different
- * ones are told apart by their inode numbers, and a rename or link across is refused by the host (EXDEV). Not what the host's
- * kernel makes up, /proc above all: read there, a read-only share of "/" would give the memory of every process of
- * podvm's user. Such a mount is sealed: an empty directory. Unless it is the share itself: then somebody asked for it.
+ * Mounts below a share belong to it, as with a recursive bind mount: the guest sees one file system, files of
+ * different ones are told apart by their inode numbers, and a rename or link across is refused by the host (EXDEV).
+ * Not what the host's kernel makes up, /proc above all: read there, a read-only share of "/" would give the memory of
+ * every process of podvm's user. Such a mount is sealed: an empty directory. Unless it is the share itself: then
+ * somebody asked for it.
  *
  * Identity is (share, device, inode number): a host directory shared twice, once read-only, gives two sets of inodes,
  * and what the guest may do with one never leaks into the other.
  *
  * Descriptors are scarce (a guest caches hundreds of thousands of files, RLIMIT_NOFILE may be 20,000) and each pins
  * host kernel memory. So an inode holds where it was last seen, (parent, name), and fd is only a cache: LOOKUP and
- * GETATTR of a child need none, the directory's will do. Reopening checks device, inode number and type; when they
- * are not what they were the answer is -ESTALE, upon which the guest's kernel looks the path up again.
- * inodes_trim() closes the least recently used between requests, never within one, so a handler may hold several.
- * Not closed: descriptors of open files, and of files without a name (unlinked: they could not be found again; while
- * the descriptor is held their inode number can not be used anew either).
- * Rejected: a descriptor per inode (runs out), file handles (need CAP_DAC_READ_SEARCH).
+ * GETATTR of a child need none, the directory's will do. Reopening checks device, inode number and type; when they are
+ * not what they were the answer is -ESTALE, upon which the guest's kernel looks the path up again. inodes_trim()
+ * closes the least recently used between requests, never within one, so a handler may hold several. Not closed:
+ * descriptors of open files, and of files without a name (unlinked: they could not be found again; while the
+ * descriptor is held their inode number can not be used anew either). Rejected: a descriptor per inode (runs out),
+ * file handles (need CAP_DAC_READ_SEARCH).
  *
  * A child holds its parent's struct (refs), so parents outlive children. The guest's idea of the tree and the host's
  * may differ, so a loop of parents is possible in principle: inode_name_set() refuses to make one.
@@ -38,12 +39,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fuse.h>
-#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 enum {
@@ -51,14 +50,6 @@ enum {
 	REOPEN_DEPTH_MAX = 512, /* closed directories in a row above a file */
 	ANCESTORS_MAX = 4096,	/* looked at for a loop */
 };
-
-#ifndef CONFIGFS_MAGIC /* not in linux/magic.h */
-#define CONFIGFS_MAGIC 0x62656570
-#define FUSECTL_MAGIC 0x65735543
-#define RPC_PIPEFS_MAGIC 0x67596969
-#define NFSD_MAGIC 0x6e667364
-#define MQUEUE_MAGIC 0x19800202
-#endif
 
 /* Identity and hash */
 
@@ -450,42 +441,11 @@ static int open_child(struct fuse_inodes *inodes, int dirfd, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-static bool is_kernels(const struct statfs *fs)
-{
-	static const uint32_t magics[] = {
-		PROC_SUPER_MAGIC,   SYSFS_MAGIC,	DEBUGFS_MAGIC,	    TRACEFS_MAGIC,	SECURITYFS_MAGIC,
-		SELINUX_MAGIC,	    SMACK_MAGIC,	CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, RDTGROUP_SUPER_MAGIC,
-		BPF_FS_MAGIC,	    DEVPTS_SUPER_MAGIC, EFIVARFS_MAGIC,	    PSTOREFS_MAGIC,	BINFMTFS_MAGIC,
-		NSFS_MAGIC,	    USBDEVICE_SUPER_MAGIC, XENFS_SUPER_MAGIC, CONFIGFS_MAGIC,	FUSECTL_MAGIC,
-		RPC_PIPEFS_MAGIC,   NFSD_MAGIC,		MQUEUE_MAGIC,
-	};
-
-	for (size_t i = 0; i < ARRAY_SIZE(magics); i++)
-		if ((uint32_t)fs->f_type == magics[i])
-			return true;
-	return false;
-}
-
-/* Where in the table of devices; its end when that is full. */
-static unsigned dev_index(struct fuse_inodes *inodes, uint64_t dev)
-{
-	unsigned i;
-
-	for (i = 0; i < inodes->dev_count && inodes->devs[i] != dev; i++)
-		;
-	if (i == inodes->dev_count && i < ARRAY_SIZE(inodes->devs))
-		inodes->devs[inodes->dev_count++] = dev;
-	return i;
-}
-
 /* A name whose file lies on another device than its directory: 1 when it is to be sealed, 0 when not, or -errno. */
 static int is_sealed(struct fuse_inodes *inodes, const struct fuse_inode *dir, int dirfd, const char *name,
 		     uint64_t dev)
 {
-	unsigned i = dev_index(inodes, dev);
-	enum fuse_dev_kind kind = i < ARRAY_SIZE(inodes->devs) ? inodes->dev_kinds[i] : FUSE_DEV_UNKNOWN;
-	struct statfs fs;
-	int fd, ret;
+	int kind = (int)devs_kind(&inodes->devs, dev), fd;
 
 	if (dev == dir->share->dev)
 		return 0;
@@ -493,15 +453,10 @@ static int is_sealed(struct fuse_inodes *inodes, const struct fuse_inode *dir, i
 		fd = open_child(inodes, dirfd, name);
 		if (fd < 0)
 			return fd;
-		ret = fstatfs(fd, &fs) ? -errno : 0;
+		kind = devs_find_kind(&inodes->devs, dev, fd);
 		close(fd);
-		if (ret)
-			return ret;
-		kind = is_kernels(&fs) ? FUSE_DEV_KERNEL : FUSE_DEV_FILES;
-		if (i < ARRAY_SIZE(inodes->devs))
-			inodes->dev_kinds[i] = kind;
 	}
-	return kind == FUSE_DEV_KERNEL;
+	return kind < 0 ? kind : kind == FUSE_DEV_KERNEL;
 }
 
 int inode_lookup(struct fuse_inodes *inodes, struct fuse_inode *dir, const char *name, struct fuse_inode **inode,
@@ -605,7 +560,7 @@ int inode_stat(struct fuse_inodes *inodes, struct fuse_inode *inode, struct stat
 
 uint64_t inodes_number(struct fuse_inodes *inodes, uint64_t dev, uint64_t ino)
 {
-	return ino ^ (uint64_t)dev_index(inodes, dev) << 56;
+	return devs_number(&inodes->devs, dev, ino);
 }
 
 /* The table */

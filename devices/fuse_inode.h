@@ -7,6 +7,7 @@
 #define DEVICES_FUSE_INODE_H
 
 #include "devices/fuse.h"
+#include "devices/fuse_devs.h"
 #include "devices/fuse_slots.h"
 
 #include <stdbool.h>
@@ -52,9 +53,7 @@ struct fuse_inodes {
 	unsigned fds, fds_keep, fds_max;
 	struct fuse_inode *newest, *oldest;
 	bool no_openat2;
-	uint64_t devs[255]; /* st_dev values met, for inodes_number() */
-	enum fuse_dev_kind { FUSE_DEV_UNKNOWN, FUSE_DEV_FILES, FUSE_DEV_KERNEL } dev_kinds[255];
-	unsigned dev_count;
+	struct fuse_devs devs;
 };
 
 void inodes_init(struct fuse_inodes *inodes, const struct fuse_limits *limits);

@@ -4,9 +4,9 @@
  *
  * The calls need a real descriptor (an O_PATH one will not do, and a path through /proc may be gone), so the file is
  * opened for each. Only names that mean the same in guest and host pass: user.*, security.capability, and for reading
- * trusted.* (overlayfs). Setting those is the privilege of the host's root, whose file systems believe them (a redirect
- * of overlayfs names any directory): never the guest's, whoever runs podvm. ACLs and security labels are neither shown nor
- * set: the guest's kernel would not enforce them and the host's would.
+ * trusted.* (overlayfs). Setting those is the privilege of the host's root, whose file systems believe them (a
+ * redirect of overlayfs names any directory): never the guest's, whoever runs podvm. ACLs and security labels are
+ * neither shown nor set: the guest's kernel would not enforce them and the host's would.
  */
 #include "devices/fuse_req.h"
 
@@ -43,7 +43,8 @@ static int take_xattr_name(struct fuse_req *req, bool to_change, const char **na
 
 static int open_for_xattr(struct fuse_req *req)
 {
-	if (inode_is_root(req->inode) || req->inode->sealed || (!S_ISREG(req->inode->type) && !S_ISDIR(req->inode->type)))
+	if (inode_is_root(req->inode) || req->inode->sealed ||
+	    (!S_ISREG(req->inode->type) && !S_ISDIR(req->inode->type)))
 		return -EOPNOTSUPP;
 	return fuse_reopen(req->fuse, req->inode, O_RDONLY);
 }

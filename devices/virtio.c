@@ -342,8 +342,8 @@ static uint32_t register_read(const struct virtio_dev *dev, uint64_t offset)
 }
 
 /*
- * Reading takes no lock of the device's own: status and interrupts are atomic, all else is written by vCPUs alone, and they
- * hold the machine's lock. A device with a loop of its own must not change its config space while the guest runs.
+ * Reading takes no lock of the device's own: status and interrupts are atomic, all else is written by vCPUs alone, and
+ * they hold the machine's lock. A device with a loop of its own must not change its config space while the guest runs.
  */
 static uint64_t mmio_read(void *ctx, uint64_t offset, unsigned width)
 {
@@ -370,8 +370,9 @@ static void change(struct virtio_dev *dev, uint64_t offset, unsigned width, uint
 }
 
 /*
- * The vCPU holds the machine's lock, so waiting for a device with a loop of its own must end. A driver that was ignored finds
- * the status as it was; what it resets in the middle of a request can not be set up anew anyway before that request ends.
+ * The vCPU holds the machine's lock, so waiting for a device with a loop of its own must end. A driver that was
+ * ignored finds the status as it was; what it resets in the middle of a request can not be set up anew anyway before
+ * that request ends.
  */
 static void mmio_write(void *ctx, uint64_t offset, unsigned width, uint64_t value)
 {
@@ -385,8 +386,8 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned width, uint64_t valu
 		return;
 	}
 	if (dev->env.own_loop && !loop_lock_within(dev->env.loop, BUSY_LIMIT_MS)) {
-		log_guest(&busy_limit, "%s: busy with a request that does not end, so the guest's change of its state is "
-				       "ignored", dev->name);
+		log_guest(&busy_limit, "%s: busy with a request that does not end; the guest's change is ignored",
+			  dev->name);
 		return;
 	}
 	change(dev, offset, width, value);

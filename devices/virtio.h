@@ -2,13 +2,13 @@
 /*
  * virtio: the virtio-mmio register file, version 2 (virtio 1.2, section 4.2.2), and what all devices share.
  *
- * The base owns queues, features, status and interrupts; a device implements the few calls of struct virtio_ops.
- * Every callback comes on the thread of env.loop or under its loop_lock() (vm/loop.h). Most devices share the machine's
+ * The base owns queues, features, status and interrupts; a device implements the few calls of struct virtio_ops. Every
+ * callback comes on the thread of env.loop or under its loop_lock() (vm/loop.h). Most devices share the machine's
  * loop, whose lock a register access holds already. One whose work may block has a loop and a thread of its own
  * (env.own_loop): then the base takes that loop's lock as well for whatever changes the device, and without it answers
  * what a driver does all the time, reading the status and acknowledging interrupts. So a vCPU waits for a slow request
- * only when it resets that device or writes another such register, and then for two seconds at most: the write is ignored
- * when the device is still busy.
+ * only when it resets that device or writes another such register, and then for two seconds at most: the write is
+ * ignored when the device is still busy.
  */
 #ifndef DEVICES_VIRTIO_H
 #define DEVICES_VIRTIO_H
@@ -132,9 +132,9 @@ struct virtio_state {
  */
 void virtio_save(const struct virtio_dev *dev, struct virtio_state *state);
 /*
- * Into a device as its constructor left it, guest memory being in place already. The state is not trusted: 0, or -EINVAL
- * for anything no driver could have brought about, and then nothing has changed. start() is not called; all queues are
- * kicked in the next turn and an interrupt that was not acknowledged is raised again.
+ * Into a device as its constructor left it, guest memory being in place already. The state is not trusted: 0, or
+ * -EINVAL for anything no driver could have brought about, and then nothing has changed. start() is not called; all
+ * queues are kicked in the next turn and an interrupt that was not acknowledged is raised again.
  */
 int virtio_load(struct virtio_dev *dev, const struct virtio_state *state);
 

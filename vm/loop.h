@@ -89,17 +89,17 @@ void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
 /*
- * Runs the loop on a thread of its own, which takes no signals, until loop_thread_stop(); name is at most 15 bytes. For a
- * device whose work may block (virtio-fs). Such a loop has its own lock; a thread that holds it must not take another
- * loop's. Dies when there is no thread to be had.
+ * Runs the loop on a thread of its own, which takes no signals, until loop_thread_stop(); name is at most 15 bytes.
+ * For a device whose work may block (virtio-fs). Such a loop has its own lock; a thread that holds it must not take
+ * another loop's. Dies when there is no thread to be had.
  */
 struct loop_thread;
 struct loop_thread *loop_thread_start(struct loop *loop, const char *name);
 /* Waits for the callback that runs, then for the thread. Not under the loop's lock. NULL is fine. */
 void loop_thread_stop(struct loop_thread *thread);
 /*
- * The same with an end: false when a callback has not come back within ms. Then the thread still runs and everything it may
- * touch, the loop included, must stay; all that is left is to end the process. NULL is fine.
+ * The same with an end: false when a callback has not come back within ms. Then the thread still runs and everything
+ * it may touch, the loop included, must stay; all that is left is to end the process. NULL is fine.
  */
 bool loop_thread_stop_within(struct loop_thread *thread, unsigned ms);
 

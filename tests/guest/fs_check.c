@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * fs_check DIR: what programs rely on in a directory they may write to, one check after the other; for volumes of a pod,
- * and on any other file system to see that the checks are right. As root. Prints what failed; ends with the number of the
- * first check that did (counted from 1), 0 when none.
+ * fs_check DIR: what programs rely on in a directory they may write to, one check after the other; for volumes of a
+ * pod, and on any other file system to see that the checks are right. As root. Prints what failed; ends with the
+ * number of the first check that did (counted from 1), 0 when none.
  */
 #include <errno.h>
 #include <fcntl.h>

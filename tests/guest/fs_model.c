@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * fs_model DIR SEED STEPS: random operations on a tree below DIR, each repeated on a model in memory and compared: result,
- * content, size, links, mode, time, attribute, listing. For volumes of a pod, and on any other file system to see that the
- * model is right. Ends with 0, or 1 after telling seed and step: the same seed does the same again. Leaves the tree.
+ * fs_model DIR SEED STEPS: random operations on a tree below DIR, each repeated on a model in memory and compared:
+ * result, content, size, links, mode, time, attribute, listing. For volumes of a pod, and on any other file system to
+ * see that the model is right. Ends with 0, or 1 after telling seed and step: the same seed does the same again.
+ * Leaves the tree.
  */
 #include <dirent.h>
 #include <errno.h>

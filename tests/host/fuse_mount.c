@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuse_mount DIR MOUNTPOINT [ro]: mounts the FUSE server of devices/fuse.c, with one share "s" of DIR, on this machine: what a
- * guest's kernel asks through virtio-fs, this one asks through /dev/fuse. So real programs meet the server at native speed
- * and under sanitizers, without a virtual machine. Runs until unmounted. Needs root. DIR is then at MOUNTPOINT/s.
+ * fuse_mount DIR MOUNTPOINT [ro]: mounts the FUSE server of devices/fuse.c, with one share "s" of DIR, on this
+ * machine: what a guest's kernel asks through virtio-fs, this one asks through /dev/fuse. So real programs meet the
+ * server at native speed and under sanitizers, without a virtual machine. Runs until unmounted. Needs root. DIR is
+ * then at MOUNTPOINT/s.
  */
 #include "devices/fuse.h"
 
