@@ -17,10 +17,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <linux/fs.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -28,7 +26,7 @@
 /* One COPY_FILE_RANGE; the guest asks again for the rest. */
 #define COPY_BYTES_MAX (UINT64_C(8) << 20)
 
-/* What of the guest's open flags reaches the host. O_APPEND: see write_file(); O_DIRECT: its
+/* What of the guest's open flags reaches the host. O_APPEND: see append_set(); O_DIRECT: its
  * memory need not be aligned as the host wants; the rest is not the guest's to choose. */
 #define OPEN_FLAGS (ACCESS_MODE | O_TRUNC | O_SYNC | O_DSYNC)
 /* Not O_ACCMODE: musl counts O_PATH among its bits, and that is not the guest's to set. */
@@ -265,13 +263,17 @@ int fuse_do_read(struct fuse_req *req)
 
 /*
  * To append means to the file's end, which somebody else may have moved since the guest's kernel looked: two pods with
- * one log. Pages that are written back (FUSE_WRITE_CACHE) know where they belong, whatever descriptor carries them.
+ * one log. Pages that are written back (FUSE_WRITE_CACHE) know where they belong, whatever descriptor carries them. So
+ * the descriptor follows what each request says. RWF_APPEND would be simpler, but overlayfs drops it (Linux 6.1).
  */
-static ssize_t write_file(int fd, const struct iovec *iov, unsigned count, const struct fuse_write_in *in)
+static int append_set(struct fuse_handle *handle, bool append)
 {
-	if (in->flags & O_APPEND && !(in->write_flags & FUSE_WRITE_CACHE))
-		return syscall(SYS_pwritev2, fd, iov, (unsigned long)count, (unsigned long)in->offset, 0ul, RWF_APPEND);
-	return pwritev(fd, iov, (int)count, (off_t)in->offset);
+	if (handle->append == append)
+		return 0;
+	if (fcntl(handle->fd, F_SETFL, O_NONBLOCK | (append ? O_APPEND : 0)) < 0)
+		return -errno;
+	handle->append = append;
+	return 0;
 }
 
 int fuse_do_write(struct fuse_req *req)
@@ -293,8 +295,11 @@ int fuse_do_write(struct fuse_req *req)
 		if (ret)
 			return ret;
 	}
+	ret = append_set(handle, in->flags & O_APPEND && !(in->write_flags & FUSE_WRITE_CACHE));
+	if (ret)
+		return ret;
 	count = fuse_iov_slice(req->out, req->out_count, sizeof(req->head) + sizeof(*in), in->size, iov);
-	bytes = write_file(handle->fd, iov, count, in);
+	bytes = pwritev(handle->fd, iov, (int)count, (off_t)in->offset);
 	if (bytes < 0)
 		return -errno;
 	out->size = (uint32_t)bytes;
@@ -390,6 +395,8 @@ int fuse_do_copy_file_range(struct fuse_req *req)
 	if (in->flags)
 		return -EINVAL;
 	ret = req_drops_suid(req) ? fuse_drop_suid(to->fd) : 0;
+	if (!ret)
+		ret = append_set(to, false);
 	if (ret)
 		return ret;
 	bytes = copy_file_range(from->fd, &off_in, to->fd, &off_out, MIN(in->len, COPY_BYTES_MAX), 0);

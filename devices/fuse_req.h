@@ -27,6 +27,7 @@ struct fuse_handle {
 	struct fuse_inode *inode;
 	int fd; /* -1: the device's root */
 	bool dir, writable;
+	bool append; /* fd has O_APPEND now */
 };
 
 struct fuse {
