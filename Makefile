@@ -164,7 +164,7 @@ check: $(UNIT_TESTS) $(FUZZ_REPLAYS) example $(GUEST_BINS) $(HOSTILE) | $(B)/.se
 	$(Q)tests/run-check $(B)
 
 # By hand: real programs on the file server, through this machine's FUSE and in a pod (in the bed: an hour).
-check-long: $(B)/asan/tests/host/fuse_mount example $(GUEST_BINS) | $(B)/.setup-test
+check-long: $(B)/asan/tests/host/fuse_mount $(B)/asan/tests/host/fs_hang example $(GUEST_BINS) | $(B)/.setup-test
 	$(Q)tests/host/files $(B) 20 || [ $$? = 77 ]
 	$(Q)scripts/on-kvm $(B)/podvm env TESTS=$$PWD/tests/e2e/long TEST_LIMIT_S=3600 tests/e2e/run $(B)
 
