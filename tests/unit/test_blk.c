@@ -577,6 +577,11 @@ static unsigned served(void)
 	return count;
 }
 
+static unsigned ms_since(uint64_t before_ns)
+{
+	return (unsigned)((clock_mono_ns() - before_ns) / 1000000);
+}
+
 /* 100 kB/s with a tenth of a second saved up: 20 requests of 5 kB need most of a second. */
 TEST(bytes_are_limited)
 {
@@ -589,21 +594,20 @@ TEST(bytes_are_limited)
 		start(VIRTIO_BLK_T_OUT, 0, 5120);
 	rig_turn(&rig);
 	early = served();
-	CHECK(early >= 2 && early <= 4);
+	CHECK(early >= 2 && early <= 3 + ms_since(before_ns) / 51 + 1); /* however slow this machine is */
 	while (early < 20 && turns < 1000) {
 		rig_run_ms(&rig, 20);
 		early += served();
 		turns++;
 	}
 	CHECK_INT(early, 20);
-	before_ns = (clock_mono_ns() - before_ns) / 1000000;
-	CHECK(before_ns >= 800); /* (102400 - 10000 - 5120) / 100000 s */
+	CHECK(ms_since(before_ns) >= 800); /* (102400 - 10000 - 5120) / 100000 s */
 	blk_end();
 }
 
 TEST(operations_are_limited)
 {
-	uint64_t before_ns, passed_ms;
+	uint64_t before_ns;
 	unsigned count;
 
 	blk_make(NULL, 0, 50);
@@ -612,14 +616,13 @@ TEST(operations_are_limited)
 		start(VIRTIO_BLK_T_FLUSH, 0, 0);
 	rig_turn(&rig);
 	count = served();
-	CHECK(count >= 5 && count <= 7);
+	CHECK(count >= 5 && count <= 5 + ms_since(before_ns) / 20 + 1);
 	for (unsigned turns = 0; count < 25 && turns < 1000; turns++) {
 		rig_run_ms(&rig, 10);
 		count += served();
 	}
 	CHECK_INT(count, 25);
-	passed_ms = (clock_mono_ns() - before_ns) / 1000000;
-	CHECK(passed_ms >= 350);
+	CHECK(ms_since(before_ns) >= 350);
 	blk_end();
 }
 
