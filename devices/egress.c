@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * egress: see egress.h. Must not know libslirp, frames or the pod file.
+ * egress: see egress.h. Must not know the network behind, frames or the pod file.
  *
  * Theory of operation
  *
  * Where it is asked. Not at the card: what a frame is addressed to can be hidden there in fragments, behind IP options or
  * extension headers, and would have to be taken apart a second time and exactly as the network behind does it. It is asked
- * where a packet has become a call on a host's socket (deps/patches/libslirp, sotranslate_out()); what does not pass there
+ * where a packet has become a call on a host's socket (devices/net_slirp); what does not pass there
  * does not leave the host. The address is the one the guest named, before the gateway's and name server's own are
  * translated. That the host's loopback is closed is decided behind this and not opened by any rule.
  *

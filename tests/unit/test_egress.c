@@ -395,6 +395,12 @@ TEST(names_that_are_none)
 	put16(0xffff);
 	bytes += 20;
 	learn(bytes);
+	answer_begin("example.org");
+	message[7] = 1;
+	put16(0xc000 | (unsigned)(bytes + 16)); /* points ahead, at what would do */
+	put16(1), put16(1), put16(0), put16(60), put16(4), put16(0xc000), put16(0x0201);
+	put_name("example.org");
+	learn(bytes);
 	CHECK_INT(egress_learned(egress, NOW), 0);
 	end();
 }

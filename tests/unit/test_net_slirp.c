@@ -668,6 +668,129 @@ TEST(published_port_answers_but_does_not_call)
 	close(other);
 }
 
+/* ---- IPv6 ---- */
+
+enum { IP6 = 40, NEXT6_AT = ETH + 6 };
+
+static const uint8_t guest6[16] = { 0xfd, [8] = 0, 0, 0, 0xff, 0xfe, 0x11, 0x22, 0x33 }; /* of mac */
+static const uint8_t gateway6[16] = { 0xfd, [15] = 2 };
+
+static size_t make_ip6(uint8_t *frame, const uint8_t to[16], uint8_t protocol, size_t sum_at, const void *payload, size_t bytes)
+{
+	uint8_t *ip = frame + ETH;
+
+	memset(frame, 0, ETH + IP6);
+	memcpy(frame, (const uint8_t[]){ 0x52, 0x56, 0, 0, 0, 2 }, 6);
+	memcpy(frame + 6, mac, 6);
+	put16(frame + 12, 0x86dd);
+	ip[0] = 0x60;
+	put16(ip + 4, (unsigned)bytes);
+	ip[6] = protocol;
+	ip[7] = 255;
+	memcpy(ip + 8, guest6, 16);
+	memcpy(ip + 24, to, 16);
+	memcpy(ip + IP6, payload, bytes);
+	put16(ip + IP6 + sum_at, 0);
+	put16(ip + IP6 + sum_at, fold(sum16(ip + 8, 32 + bytes, protocol + (uint32_t)bytes)));
+	return ETH + IP6 + bytes;
+}
+
+/* The next frame that is ICMPv6 of this type; false when none comes. */
+static bool take_icmp6(uint8_t type, unsigned ms)
+{
+	while (take_frame(ms))
+		if (get16(got + 12) == 0x86dd && got[NEXT6_AT] == IPPROTO_ICMPV6 && got[ETH + IP6] == type)
+			return true;
+	return false;
+}
+
+TEST(router_is_advertised)
+{
+	static const uint8_t routers[16] = { 0xff, 2, [15] = 2 };
+	uint8_t solicit[8] = { 133 }, frame[ETH + IP6 + sizeof(solicit)];
+	bool prefix = false;
+
+	begin();
+	post_buffers(8);
+	send_frame(frame, make_ip6(frame, routers, IPPROTO_ICMPV6, 2, solicit, sizeof(solicit)));
+	if (!CHECK(take_icmp6(134, 200)))
+		return;
+	/* options of 8 bytes each: 3 is a prefix; autonomous, 64 bits, fd00:: */
+	for (const uint8_t *at = got + ETH + IP6 + 16; at[1] && at < got + ETH + IP6 + get16(got + ETH + 4); at += 8 * at[1])
+		prefix |= at[0] == 3 && at[2] == 64 && (at[3] & 0x40) && at[16] == 0xfd && at[17] == 0;
+	CHECK(prefix);
+	end();
+}
+
+/* A SYN to a listener of our own at ::1, which the gateway's address leads to. */
+TEST(connections_by_ipv6)
+{
+	static const struct {
+		const char *allow; /* NULL: no policy */
+		bool passes;
+	} cases[] = { { NULL, true }, { "fd00::/64", true }, { "2001:db8::/32", false }, { "0.0.0.0/0", false } };
+	struct sockaddr_in6 addr = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	socklen_t bytes = sizeof(addr);
+	int listener = socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK, 0), fd;
+	uint8_t syn[20] = { 0 }, frame[ETH + IP6 + sizeof(syn)];
+
+	if (listener < 0 || bind(listener, (struct sockaddr *)&addr, sizeof(addr)) || listen(listener, 4)) {
+		printf("# no IPv6 here\n");
+		close(listener);
+		return;
+	}
+	getsockname(listener, (struct sockaddr *)&addr, &bytes);
+	put16(syn, OWN_PORT);
+	put16(syn + 2, ntohs(addr.sin6_port));
+	syn[12] = 5 << 4;
+	syn[13] = TCP_SYN;
+	put16(syn + 14, 64000);
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct egress *egress = cases[i].allow ? policy(EGRESS_ALLOW, cases[i].allow) : NULL;
+
+		begin_as(true, egress, 0);
+		post_buffers(8);
+		send_frame(frame, make_ip6(frame, gateway6, IPPROTO_TCP, 16, syn, sizeof(syn)));
+		rig_run_ms(&rig, 30);
+		fd = accept(listener, NULL, NULL);
+		if (!CHECK_INT(fd >= 0, cases[i].passes))
+			printf("# case %u\n", i);
+		if (fd >= 0)
+			close(fd);
+		end();
+		egress_free(egress);
+	}
+	close(listener);
+}
+
+TEST(port_published_at_ipv6_leads_to_the_guests_address)
+{
+	static const struct netaddr loopback6 = { .bytes = { [15] = 1 }, .is_v6 = true };
+	struct sockaddr_in6 addr = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	int port, fd;
+
+	begin();
+	post_buffers(8);
+	port = net_slirp_publish(slirp, false, &loopback6, 0, GUEST_PORT);
+	if (port == -EADDRNOTAVAIL || port == -EAFNOSUPPORT) {
+		printf("# no IPv6 here\n");
+		end();
+		return;
+	}
+	CHECK(port > 0);
+	CHECK_INT(net_slirp_publish(slirp, false, &loopback6, (uint16_t)port, GUEST_PORT), -EADDRINUSE);
+	CHECK(connect_to(port) < 0); /* IPv4 is not meant */
+	addr.sin6_port = htons((uint16_t)port);
+	fd = socket(AF_INET6, SOCK_STREAM, 0);
+	CHECK_INT(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	CHECK(take_icmp6(135, 1000)); /* who has the guest's address? */
+	CHECK_MEM(got + ETH + IP6 + 8, guest6, sizeof(guest6));
+	CHECK_INT(net_slirp_unpublish(slirp, false, &loopback6, (uint16_t)port), 0);
+	CHECK_INT(net_slirp_unpublish(slirp, false, &loopback6, (uint16_t)port), -ENOENT);
+	close(fd);
+	end();
+}
+
 /* ---- checksums ---- */
 
 /* Sends a SYN whose checksum is wrong, with what its header says of it. */
@@ -916,6 +1039,9 @@ int main(void)
 	RUN(policy_is_asked_for_what_leaves);
 	RUN(policy_decides_over_pings);
 	RUN(published_port_answers_but_does_not_call);
+	RUN(router_is_advertised);
+	RUN(connections_by_ipv6);
+	RUN(port_published_at_ipv6_leads_to_the_guests_address);
 	RUN(sums_of_the_guest);
 	RUN(sums_to_the_guest);
 	RUN(peer_that_never_reads_stalls_nobody);
