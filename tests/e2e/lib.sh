@@ -89,6 +89,7 @@ PY
 far_web() {
 	local host=${2:-192.0.2.1}
 	python3 -m http.server -d www -b "$host" "$1" >/dev/null 2>&1 &
+	# shellcheck disable=SC2034 # the caller's
 	web=$!
 	case $host in *:*) host="[$host]" ;; esac
 	wait_for 90 curl -sf -m 5 -o /dev/null "http://$host:$1/"
