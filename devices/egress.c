@@ -4,25 +4,25 @@
  *
  * Theory of operation
  *
- * Where it is asked. Not at the card: what a frame is addressed to can be hidden there in fragments, behind IP options or
- * extension headers, and would have to be taken apart a second time and exactly as the network behind does it. It is asked
- * where a packet has become a call on a host's socket (devices/net_slirp); what does not pass there
- * does not leave the host. The address is the one the guest named, before the gateway's and name server's own are
- * translated. That the host's loopback is closed is decided behind this and not opened by any rule.
+ * Where it is asked. Not at the card: what a frame is addressed to can be hidden there in fragments, behind IP options
+ * or extension headers, and would have to be taken apart a second time and exactly as the network behind does it. It is
+ * asked where a packet has become a call on a host's socket (devices/net_slirp); what does not pass there does not
+ * leave the host. The address is the one the guest named, before the gateway's and name server's own are translated.
+ * That the host's loopback is closed is decided behind this and not opened by any rule.
  *
  * Connections are decided when they are opened, datagrams one by one. Published TCP ports are never asked about: their
  * connections come from outside. UDP has none, so who wrote to a published port is remembered, and may be answered from
  * that port alone. Without that, a published UDP port would be a hole through every policy.
  *
  * Names. The guest resolves them itself, by a resolver we know; we read along in the answers and open the addresses.
- * Neither the question nor the guest is believed: an answer counts when it really was sent by the resolver, its question
- * is an allowed name, and the address belongs to that name or to what its chain of CNAMEs leads to, in the order in which
- * resolvers give them. So a guest can open only what the resolver says of an allowed name. An address shared by two names
- * opens for both, which enforcing by address can not tell apart. Answers by TCP are not read; a resolver that cut a UDP
- * answer short opens what it holds.
+ * Neither the question nor the guest is believed: an answer counts when it really was sent by the resolver, its
+ * question is an allowed name, and the address belongs to that name or to what its chain of CNAMEs leads to, in the
+ * order in which resolvers give them. So a guest can open only what the resolver says of an allowed name. An address
+ * shared by two names opens for both, which enforcing by address can not tell apart. Answers by TCP are not read; a
+ * resolver that cut a UDP answer short opens what it holds.
  *
- * DNS itself leads out: a guest can talk to whoever serves a name it may ask for. With EGRESS_ALLOW that is the price of
- * names; who does not want to pay it uses EGRESS_OFF.
+ * DNS itself leads out: a guest can talk to whoever serves a name it may ask for. With EGRESS_ALLOW that is the price
+ * of names; who does not want to pay it uses EGRESS_OFF.
  */
 #include "devices/egress.h"
 
@@ -104,7 +104,8 @@ static bool is_resolver(const struct egress *egress, const struct netaddr *addr,
 
 /* Published UDP ports: who may be answered */
 
-static void peer_note(struct egress *egress, const struct netaddr *from, uint16_t port, uint16_t own_port, uint64_t now_ns)
+static void peer_note(struct egress *egress, const struct netaddr *from, uint16_t port, uint16_t own_port,
+		      uint64_t now_ns)
 {
 	struct peer *place = &egress->peers[0];
 
@@ -122,7 +123,8 @@ static void peer_note(struct egress *egress, const struct netaddr *from, uint16_
 				.until_ns = now_ns + EGRESS_PEER_S * NS_PER_S };
 }
 
-static bool is_peer(const struct egress *egress, const struct netaddr *to, uint16_t port, uint16_t own_port, uint64_t now_ns)
+static bool is_peer(const struct egress *egress, const struct netaddr *to, uint16_t port, uint16_t own_port,
+		    uint64_t now_ns)
 {
 	for (unsigned i = 0; i < EGRESS_PEERS_MAX; i++) {
 		const struct peer *peer = &egress->peers[i];
@@ -159,7 +161,8 @@ static bool is_learned(const struct egress *egress, const struct netaddr *to, ui
 	for (unsigned i = 0; i < EGRESS_LEARNED_MAX; i++) {
 		const struct learned *known = &egress->learned[i];
 
-		if (known->until_ns > now_ns && (!known->port || known->port == port) && netaddr_equal(&known->addr, to))
+		if (known->until_ns > now_ns && (!known->port || known->port == port) &&
+		    netaddr_equal(&known->addr, to))
 			return true;
 	}
 	return false;
@@ -231,8 +234,8 @@ static uint32_t take32(struct message *message)
 }
 
 /*
- * A name at message->at, which moves behind it. Pointers lead backwards only, as RFC 1035 has it, and few suffice. A name
- * that is no host name comes out as "", which is no name of anybody.
+ * A name at message->at, which moves behind it. Pointers lead backwards only, as RFC 1035 has it, and few suffice. A
+ * name that is no host name comes out as "", which is no name of anybody.
  */
 static void take_name(struct message *message, char name[NETRULE_NAME_BYTES])
 {
@@ -357,8 +360,8 @@ void egress_dns_answer(struct egress *egress, const uint8_t *bytes, size_t count
 		take_record(egress, &message, &aliases, now_ns);
 }
 
-void egress_received(struct egress *egress, const struct netaddr *from, uint16_t port, uint16_t own_port, bool solicited,
-		     const void *bytes, size_t count, uint64_t now_ns)
+void egress_received(struct egress *egress, const struct netaddr *from, uint16_t port, uint16_t own_port,
+		     bool solicited, const void *bytes, size_t count, uint64_t now_ns)
 {
 	if (egress->mode == EGRESS_OPEN)
 		return;

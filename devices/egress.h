@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * egress: which destinations a guest may send to. Decides and remembers; it has no socket and sees no frame. Who carries
- * the guest's packets asks egress_allows() for each connection and datagram, and tells of datagrams that come in.
- * Times are CLOCK_MONOTONIC and never run backwards.
+ * egress: which destinations a guest may send to. Decides and remembers; it has no socket and sees no frame. Who
+ * carries the guest's packets asks egress_allows() for each connection and datagram, and tells of datagrams that come
+ * in. Times are CLOCK_MONOTONIC and never run backwards.
  */
 #ifndef DEVICES_EGRESS_H
 #define DEVICES_EGRESS_H
@@ -36,26 +36,26 @@ struct egress;
 struct egress *egress_new(enum egress_mode mode, const struct netrule *rules, size_t count);
 void egress_free(struct egress *egress);
 
-/* With EGRESS_ALLOW port 53 of this address is open and its answers are learned from. More than the most are ignored. */
+/* With EGRESS_ALLOW port 53 of this address is open and its answers are learned from. Beyond the most: ignored. */
 void egress_resolver_add(struct egress *egress, const struct netaddr *addr);
 
 /*
- * May the guest send there? protocol is IPPROTO_TCP or IPPROTO_UDP; anything else has no ports, so only rules without one
- * count. own_port: the guest's own port when that is a published one of UDP, else 0.
+ * May the guest send there? protocol is IPPROTO_TCP or IPPROTO_UDP; anything else has no ports, so only rules without
+ * one count. own_port: the guest's own port when that is a published one of UDP, else 0.
  */
 bool egress_allows(struct egress *egress, int protocol, const struct netaddr *to, uint16_t port, uint16_t own_port,
 		   uint64_t now_ns);
 
 /*
- * A UDP datagram is about to be given to the guest. own_port as above. solicited: it comes from the very address and port
- * the guest last wrote to from there.
+ * A UDP datagram is about to be given to the guest. own_port as above. solicited: it comes from the very address and
+ * port the guest last wrote to from there.
  */
-void egress_received(struct egress *egress, const struct netaddr *from, uint16_t port, uint16_t own_port, bool solicited,
-		     const void *bytes, size_t count, uint64_t now_ns);
+void egress_received(struct egress *egress, const struct netaddr *from, uint16_t port, uint16_t own_port,
+		     bool solicited, const void *bytes, size_t count, uint64_t now_ns);
 
 /*
- * A DNS message (RFC 1035) from a resolver: when its question is an allowed name, the addresses of the answer open for as
- * long as they live. Any bytes.
+ * A DNS message (RFC 1035) from a resolver: when its question is an allowed name, the addresses of the answer open for
+ * as long as they live. Any bytes.
  */
 void egress_dns_answer(struct egress *egress, const uint8_t *bytes, size_t count, uint64_t now_ns);
 

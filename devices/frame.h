@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * frame: Internet checksums (RFC 1071) in Ethernet frames: where the one of TCP or UDP lies, and making it. Pure functions
- * on bytes that nobody else changes meanwhile; any content.
+ * frame: Internet checksums (RFC 1071) in Ethernet frames: where the one of TCP or UDP lies, and making it. Pure
+ * functions on bytes that nobody else changes meanwhile; any content.
  */
 #ifndef DEVICES_FRAME_H
 #define DEVICES_FRAME_H
@@ -13,16 +13,16 @@
 enum { FRAME_HEADER_BYTES = 14 };
 
 /*
- * A checksum left for another to complete: the 16 bits at start + offset hold the sum of the pseudo header, uncomplemented,
- * and what is to be summed goes from start to the end of the frame (virtio 1.2, 5.1.6.2).
+ * A checksum left for another to complete: the 16 bits at start + offset hold the sum of the pseudo header,
+ * uncomplemented, and what is to be summed goes from start to the end of the frame (virtio 1.2, 5.1.6.2).
  */
 struct frame_sum {
 	uint16_t start, offset;
 };
 
 /*
- * True when the frame is a whole TCP or UDP packet in IPv4 or IPv6 and no fragment, with the place of its checksum. IPv6
- * extension headers are not looked behind: false.
+ * True when the frame is a whole TCP or UDP packet in IPv4 or IPv6 and no fragment, with the place of its checksum.
+ * IPv6 extension headers are not looked behind: false.
  */
 bool frame_sum_find(const uint8_t *frame, size_t bytes, struct frame_sum *sum);
 

@@ -5,11 +5,11 @@
  *
  * Theory of operation
  *
- * Receive. With MRG_RXBUF a frame fills as many chains as it needs. They are filled one after the other, and the header at
- * the start of the first, which has their number, is written last; then one store of used->idx shows them all. When the
- * driver's chains end before the frame does, all are put back: bytes in buffers that are still ours harm nobody. Without
- * MRG_RXBUF a frame fits into one chain or is dropped, and so is one for which the whole ring was too small: waiting
- * would stall the queue for ever.
+ * Receive. With MRG_RXBUF a frame fills as many chains as it needs. They are filled one after the other, and the header
+ * at the start of the first, which has their number, is written last; then one store of used->idx shows them all. When
+ * the driver's chains end before the frame does, all are put back: bytes in buffers that are still ours harm nobody.
+ * Without MRG_RXBUF a frame fits into one chain or is dropped, and so is one for which the whole ring was too small:
+ * waiting would stall the queue for ever.
  *
  * Checksums. The driver may leave one to us (CSUM): it is the backend's, which knows whether anybody looks at it. The
  * backend may leave one to the driver (GUEST_CSUM): the header then says NEEDS_CSUM, by which Linux takes the packet as

@@ -18,10 +18,11 @@ struct pcap;
 
 struct net_backend {
 	/*
-	 * A whole Ethernet frame from the guest, without virtio header; must be used before returning. Never blocks. sum:
-	 * the guest left this checksum to be completed; it fits the frame, no more is known of it. NULL: none.
+	 * A whole Ethernet frame from the guest, without virtio header; must be used before returning. Never blocks.
+	 * sum: the guest left this checksum to be completed; it fits the frame, no more is known of it. NULL: none.
 	 */
-	void (*transmit)(void *ctx, const struct iovec *frame, unsigned count, size_t bytes, const struct frame_sum *sum);
+	void (*transmit)(void *ctx, const struct iovec *frame, unsigned count, size_t bytes,
+			 const struct frame_sum *sum);
 	/* The guest made room after net_receive() had said no. */
 	void (*receive_ready)(void *ctx);
 	void *ctx;

@@ -22,25 +22,26 @@
  *
  * The DNS forwarder reads /etc/resolv.conf when the file changed: it must stay readable in the sandbox.
  *
- * Where the guest may send to beyond that is devices/egress's to decide; libslirp asks for each connection and datagram at
- * the place where it opens or uses a socket (deps/patches/libslirp). A refused connection is reset, a datagram answered
- * with "network unreachable", so that programs fail at once and not by a time limit.
+ * Where the guest may send to beyond that is devices/egress's to decide; libslirp asks for each connection and datagram
+ * at the place where it opens or uses a socket (deps/patches/libslirp). A refused connection is reset, a datagram
+ * answered with "network unreachable", so that programs fail at once and not by a time limit.
  *
  * Checksums. Nothing can be corrupted between libslirp and the guest, so neither side sums what the other would check.
- * From the guest: where its driver left the sum to the card (NEEDS_CSUM) and it is that of the packet itself, libslirp is
- * told not to look. A lie harms the liar alone, since what leaves the host is summed by the host's kernel. Any other
+ * From the guest: where its driver left the sum to the card (NEEDS_CSUM) and it is that of the packet itself, libslirp
+ * is told not to look. A lie harms the liar alone, since what leaves the host is summed by the host's kernel. Any other
  * partial sum, of a packet inside the guest's own tunnel say, is payload to us and made right here before it leaves. A
- * driver that makes its sums has them verified as ever. To the guest: libslirp leaves TCP's and UDP's to the card, which
- * passes that on or, for a driver that can not, makes them. Fragments and ICMP carry whole sums both ways.
+ * driver that makes its sums has them verified as ever. To the guest: libslirp leaves TCP's and UDP's to the card,
+ * which passes that on or, for a driver that can not, makes them. Fragments and ICMP carry whole sums both ways.
  *
  * A slow or dead peer stalls nobody. All of libslirp's sockets are non-blocking from the start, connect() included; the
  * resolver's address is read from a local file, names are never looked up. What a peer does not take stays in the
- * connection's buffer (128 KiB each way), whose window then closes towards the guest. A datagram the host has no room for
- * is lost, one too large for it is answered to the guest with an ICMP error.
+ * connection's buffer (128 KiB each way), whose window then closes towards the guest. A datagram the host has no room
+ * for is lost, one too large for it is answered to the guest with an ICMP error.
  *
- * What a guest can make us hold is bounded: sockets to an eighth of the descriptors we may have and SOCKETS_MAX, packets
- * (waiting fragments, segments out of order, a copy per UDP port for ICMP errors) to PACKETS_SPARE more than that, and the
- * queue here. At the most that is 2048 * 256 KiB of TCP buffers and 3072 packets of one MTU, all of it filled.
+ * What a guest can make us hold is bounded: sockets to an eighth of the descriptors we may have and SOCKETS_MAX,
+ * packets (waiting fragments, segments out of order, a copy per UDP port for ICMP errors) to PACKETS_SPARE more than
+ * that, and the queue here. At the most that is 2048 * 256 KiB of TCP buffers and 3072 packets of one MTU, all of it
+ * filled.
  */
 #include "devices/net_slirp.h"
 
@@ -560,7 +561,8 @@ static union any_sockaddr sockaddr_make(const void *bytes, bool is_v6, uint16_t 
 }
 
 /* Listens; 0 or -errno. */
-static int forward(struct net_slirp *slirp, bool udp, const struct netaddr *addr, uint16_t host_port, uint16_t guest_port)
+static int forward(struct net_slirp *slirp, bool udp, const struct netaddr *addr, uint16_t host_port,
+		   uint16_t guest_port)
 {
 	socklen_t host_bytes, guest_bytes;
 	union any_sockaddr host = sockaddr_make(addr->bytes, addr->is_v6, host_port, &host_bytes), guest;

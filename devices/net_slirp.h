@@ -2,8 +2,8 @@
 /*
  * net_slirp: the user-mode network behind devices/net: libslirp inside the event loop. No privileges needed.
  *
- * Guest 10.0.2.15/24, and an address of fd00::/64 by router advertisement; gateway 10.0.2.2 and fd00::2, DNS 10.0.2.3 and,
- * where the host has an IPv6 resolver, fd00::3.
+ * Guest 10.0.2.15/24, and an address of fd00::/64 by router advertisement; gateway 10.0.2.2 and fd00::2, DNS 10.0.2.3
+ * and, where the host has an IPv6 resolver, fd00::3.
  */
 #ifndef DEVICES_NET_SLIRP_H
 #define DEVICES_NET_SLIRP_H

@@ -2,9 +2,9 @@
 /*
  * pcap: see pcap.h. Owns the file and the buffer before it; must not know who captures.
  *
- * The file stays whole whatever the disk does: a write that came out short is cut off again, so that it ends with a whole
- * frame and reading goes on behind the gap. A regular file's write may take the time of the disk, which is what who asks
- * for a capture pays; it is never waited for a reader (a FIFO or socket is refused).
+ * The file stays whole whatever the disk does: a write that came out short is cut off again, so that it ends with a
+ * whole frame and reading goes on behind the gap. A regular file's write may take the time of the disk, which is what
+ * who asks for a capture pays; it is never waited for a reader (a FIFO or socket is refused).
  */
 #include "devices/pcap.h"
 
@@ -91,7 +91,8 @@ static void append(struct pcap *pcap, const void *bytes, size_t count)
 	pcap->used += count;
 }
 
-void pcap_frame(struct pcap *pcap, const struct iovec *frame, unsigned count, size_t bytes, const struct frame_sum *sum)
+void pcap_frame(struct pcap *pcap, const struct iovec *frame, unsigned count, size_t bytes,
+		const struct frame_sum *sum)
 {
 	struct frame_header header = { .bytes = (uint32_t)bytes, .kept_bytes = MIN(bytes, PCAP_FRAME_BYTES_MAX) };
 	struct timespec now;

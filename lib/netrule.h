@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * netrule: one word of a list of allowed destinations: "192.0.2.7", "10.1.0.0/16", "2001:db8::/32", "example.org",
- * "*.example.org", each with ":port" behind it if wanted, an IPv6 address then in brackets. Both who reads a pod file and
- * who enforces it go by this. Pure functions.
+ * "*.example.org", each with ":port" behind it if wanted, an IPv6 address then in brackets. Both who reads a pod file
+ * and who enforces it go by this. Pure functions.
  */
 #ifndef LIB_NETRULE_H
 #define LIB_NETRULE_H
