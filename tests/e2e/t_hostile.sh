@@ -37,9 +37,18 @@ hostile_log() {
 	grep -a '^podvm: ' err | grep -av 'guest console: '
 }
 
+# What podvm says of a device that was broken is held to LOG_GUEST_BURST lines in ten seconds: hostile_held_back SECONDS.
+hostile_held_back() {
+	local device lines
+	for device in vsock fs net rng; do
+		lines=$(hostile_log | grep -ac "^podvm: $device: the guest broke the virtio protocol") || :
+		[ "$lines" -le $((5 * ($1 / 10 + 2))) ] || fail "$lines lines about $device in $1 s"
+	done
+}
+
 # hostile MODE: the kernel ends by a reset, all of its checks having passed.
 hostile() {
-	local pid code
+	local pid code start=$SECONDS
 	hostile_start "$1"
 	hostile_watch
 	if grep -aq 'NOT OK' err || ! grep -aqE '^hostile: [1-9][0-9]* checks passed, 0 failed' err; then
@@ -47,13 +56,13 @@ hostile() {
 	fi
 	equal "$code" 125
 	hostile_log | grep -aq 'the guest died before the pod ended: reset' || fail "$(hostile_log | tail -5)"
+	hostile_held_back $((SECONDS - start))
 	[ "$(hostile_log | wc -l)" -lt $HOSTILE_LOG_LINES ] || fail "$(hostile_log | wc -l) lines of podvm's own"
 }
 
 test_hostile_rings() {
 	hostile rings
 	hostile_log | grep -aq 'rng: the guest broke the virtio protocol' || fail "nothing was said of a broken ring"
-	hostile_log | grep -aq 'more like it were held back' || fail "nothing was held back"
 }
 
 test_hostile_registers() {
