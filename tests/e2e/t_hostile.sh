@@ -118,14 +118,16 @@ test_hostile_code_on_registers() {
 	hostile_log | grep -aq 'the guest died before the pod ended: KVM' || fail "$(tail -5 err)"
 }
 
-# A console that never is silent neither fills memory nor hides podvm's own lines.
+# A console that never is silent neither fills memory nor reaches the terminal, and the signal is heard.
 test_hostile_noise() {
-	local pid code
+	local pid code kb
 	[ -e "$BUILD/hostile/hostile" ] || skip "hostile/hostile was not built; make check does"
 	MEMORY=$HOSTILE_MEMORY_MB sh_pod p true
 	"$PODVM" --kernel "$BUILD/hostile/hostile" --append hostile=noise p.json >out 2>err </dev/null &
 	pid=$!
 	sleep 10
+	kb=$(awk '/^VmHWM/ { print $2 }' /proc/"$pid"/status)
+	[ "$kb" -lt $HOSTILE_HWM_KB ] || fail "podvm took $kb kB"
 	kill "$pid"
 	hostile_end
 	equal "$code" 143
