@@ -78,6 +78,9 @@ static void console_show(const struct session *session)
 	unsigned lines = 0;
 
 	tail[have] = '\0';
+	for (size_t i = 0; i < have; i++)
+		if (!tail[i])
+			tail[i] = '?'; /* else it would hide what comes behind it */
 	for (char *at = tail + have; at > tail; at--) {
 		if (at[-1] == '\n' && lines++ == CONSOLE_LINES_SHOWN) {
 			rest = at;
