@@ -70,8 +70,16 @@ static void put_hex(uint64_t number)
 		out8(SERIAL, (uint8_t)"0123456789abcdef"[number >> shift & 15]);
 }
 
+/* Wild writes to ports may have left the line in loopback or behind the divisor. */
+static void serial_ready(void)
+{
+	out8(SERIAL + 3, 3);
+	out8(SERIAL + 4, 0);
+}
+
 void say(const char *text, uint64_t number)
 {
+	serial_ready();
 	put("hostile: ");
 	put(text);
 	put(" ");
@@ -81,6 +89,7 @@ void say(const char *text, uint64_t number)
 
 bool check(bool held, const char *what, const char *of)
 {
+	serial_ready();
 	put(held ? "hostile: ok " : "hostile: NOT OK ");
 	put(of);
 	put(": ");
@@ -101,6 +110,7 @@ _Noreturn void machine_reset(void)
 
 void hostile_trapped(uint64_t rip)
 {
+	serial_ready();
 	put("hostile: NOT OK exception ");
 	put_number(trap_vector);
 	put(" at ");
