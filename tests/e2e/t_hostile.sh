@@ -58,7 +58,7 @@ hostile() {
 	hostile_start "$1"
 	hostile_watch
 	if grep -aq 'NOT OK' err || ! grep -aqE '^hostile: [1-9][0-9]* checks passed, 0 failed' err; then
-		fail "$(grep -a 'NOT OK' err | head -20; tail -5 err)"
+		fail "$(grep -a 'NOT OK' err | head -20; hostile_log | tail -3; tail -5 err)"
 	fi
 	equal "$code" 125
 	hostile_log | grep -aq 'the guest died before the pod ended: reset' || fail "$(hostile_log | tail -5)"
