@@ -10,7 +10,7 @@ volatile uint32_t trap_vector;
 volatile uint64_t trap_resume, trap_rip;
 uint64_t ram_end_gpa;
 static unsigned passed, failed;
-extern const uint8_t trap_stubs[];
+extern const uint8_t trap_entries[];
 
 void hostile_main(const struct boot_params *params);
 
@@ -140,7 +140,7 @@ static void idt_load(void)
 	struct table table = {sizeof(idt) - 1, (uint64_t)idt};
 
 	for (unsigned i = 0; i < 32; i++) {
-		uint64_t at = (uint64_t)trap_stubs + 32u * i;
+		uint64_t at = (uint64_t)trap_entries + 32u * i;
 
 		idt[i] = (struct gate){.low = (uint16_t)at, .selector = 0x10, .type = 0x8e, .middle = (uint16_t)(at >> 16),
 				       .high = (uint32_t)(at >> 32)};

@@ -21,7 +21,7 @@ stop:	cli
  * Exceptions. Those that a probe expects go on at trap_resume with the vector in trap_vector; any other is told and ends
  * the run. An error code, where the CPU pushes one, is dropped.
  */
-	.macro	stub number
+	.macro	entry number
 	.balign	32
 	.if (\number == 8) || (\number >= 10 && \number <= 14) || (\number == 17) || (\number == 21) || (\number == 29) || (\number == 30)
 	add	$8, %rsp
@@ -32,10 +32,10 @@ stop:	cli
 	.endm
 
 	.balign	32
-	.globl	trap_stubs
-trap_stubs:
+	.globl	trap_entries
+trap_entries:
 	.irp	number, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
-	stub	\number
+	entry	\number
 	.endr
 
 trapped:
