@@ -17,6 +17,7 @@
 #include <linux/kvm.h>
 #include <net/if.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -474,7 +475,21 @@ static void machine_hold(void) {
     // The descriptors stay open on purpose.
 }
 
+// Leaves the first CPU to the bed's kernel, in a bed of several. QEMU (7.2, and 10.0 still) emulates the pin by which the first CPU is told of
+// floating-point errors, and every CPU that loads a floating-point state without one resets that pin: it reads, changes and writes back
+// flags of the first CPU that the first CPU changes at the same time. Among them is the one for nested paging. When VMRUN's change gets lost,
+// the guest runs on the bed's memory in place of its own: it triple faults, and the bed's kernel dies of a stack that was written to.
+static void cpus_choose(void) {
+    cpu_set_t cpus;
+    if (sched_getaffinity(0, sizeof(cpus), &cpus) != 0 || CPU_COUNT(&cpus) < 2)
+        return;
+    CPU_CLR(0, &cpus);
+    if (sched_setaffinity(0, sizeof(cpus), &cpus) != 0)
+        dprintf(2, "bed: the first CPU can not be left out: %m\n");
+}
+
 int main(void) {
+    cpus_choose();
     system_mounts();
     int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
     (void)!read(fd, cmdline, sizeof(cmdline) - 1);
