@@ -10,8 +10,8 @@
  * given back at once; the balloon never holds more than there is; nothing runs for ever.
  */
 #include "devices/balloon.h"
-
 #include "lib/util.h"
+#include "tests/fuzz/input.h"
 #include "tests/unit/ring.h"
 
 #include <linux/virtio_balloon.h>
@@ -32,34 +32,10 @@ enum {
 
 enum what { PAGES, RUN_OF_PAGES, RANGES, RAW_CHAIN, CONFIG, TARGET, TURN, RESTART, MOVE, KINDS };
 
-struct input {
-	const uint8_t *data;
-	size_t bytes;
-};
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
 static struct rig rig;
 static struct balloon *balloon;
 static uint64_t list_gpa;
 static uint16_t skew[QUEUES]; /* of a queue's two counters, from a state that was spoilt */
-
-static void must(bool held, const char *what)
-{
-	if (held)
-		return;
-	fprintf(stderr, "fuzz_balloon: %s\n", what);
-	abort();
-}
-
-static uint64_t number(struct input *in, unsigned width)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < width && in->bytes; i++, in->bytes--)
-		value |= (uint64_t)*in->data++ << (8 * i);
-	return value;
-}
 
 static void start(uint64_t features)
 {
@@ -71,7 +47,7 @@ static void start(uint64_t features)
 
 static uint64_t draw_features(struct input *in)
 {
-	uint8_t bits = (uint8_t)number(in, 1);
+	uint8_t bits = (uint8_t)input_number(in, 1);
 
 	return (bits & 1 ? UINT64_C(1) << VIRTIO_BALLOON_F_REPORTING : 0) |
 	       (bits & 2 ? UINT64_C(1) << VIRTIO_BALLOON_F_PAGE_POISON : 0) |
@@ -105,18 +81,18 @@ static void send_list(unsigned queue, size_t bytes)
 /* Page numbers as the input has them: near the guest's memory, or anything. */
 static void send_pages(struct input *in)
 {
-	unsigned queue = number(in, 1) & 1, count = (unsigned)number(in, 1);
+	unsigned queue = input_number(in, 1) & 1, count = (unsigned)input_number(in, 1);
 	uint32_t *list = rig_at(&rig, list_gpa);
 
 	for (unsigned i = 0; i < count && in->bytes; i++)
-		list[i] = (uint32_t)(number(in, 1) & 1 ? number(in, 4) : number(in, 2) % (GUEST_BYTES / 4096 + 2));
+		list[i] = (uint32_t)(input_number(in, 1) & 1 ? input_number(in, 4) : input_number(in, 2) % (GUEST_BYTES / 4096 + 2));
 	send_list(queue, count * sizeof(*list));
 }
 
 static void send_run(struct input *in)
 {
-	uint32_t first = (uint32_t)number(in, 4), step = (uint32_t)number(in, 1) % 4;
-	size_t count = MIN((size_t)number(in, 2), LIST_BYTES / sizeof(uint32_t));
+	uint32_t first = (uint32_t)input_number(in, 4), step = (uint32_t)input_number(in, 1) % 4;
+	size_t count = MIN((size_t)input_number(in, 2), LIST_BYTES / sizeof(uint32_t));
 	uint32_t *list = rig_at(&rig, list_gpa);
 
 	for (size_t i = 0; i < count; i++)
@@ -126,13 +102,13 @@ static void send_run(struct input *in)
 
 static void send_ranges(struct input *in)
 {
-	unsigned queue = (unsigned)number(in, 1) % QUEUES, count = 1 + (unsigned)number(in, 1) % BUFS_MAX;
+	unsigned queue = (unsigned)input_number(in, 1) % QUEUES, count = 1 + (unsigned)input_number(in, 1) % BUFS_MAX;
 	struct ring *ring = ring_for(queue, count);
 	struct ring_buf bufs[BUFS_MAX];
 
 	for (unsigned i = 0; i < count; i++) {
-		bufs[i].gpa = number(in, 3);
-		bufs[i].bytes = (uint32_t)number(in, 3);
+		bufs[i].gpa = input_number(in, 3);
+		bufs[i].bytes = (uint32_t)input_number(in, 3);
 	}
 	if (count > 4)
 		ring_add_indirect(ring, NULL, 0, bufs, count);
@@ -143,13 +119,13 @@ static void send_ranges(struct input *in)
 
 static void send_raw(struct input *in)
 {
-	unsigned queue = (unsigned)number(in, 1) % QUEUES, first = (unsigned)number(in, 1);
+	unsigned queue = (unsigned)input_number(in, 1) % QUEUES, first = (unsigned)input_number(in, 1);
 	struct ring *ring = &rig.rings[queue];
 
-	*ring_desc(ring, first) = (struct ring_desc){.gpa = number(in, 8),
-						     .bytes = (uint32_t)number(in, 4),
-						     .flags = (uint16_t)number(in, 1),
-						     .next = (uint16_t)number(in, 2)};
+	*ring_desc(ring, first) = (struct ring_desc){.gpa = input_number(in, 8),
+						     .bytes = (uint32_t)input_number(in, 4),
+						     .flags = (uint16_t)input_number(in, 1),
+						     .next = (uint16_t)input_number(in, 2)};
 	ring_offer(ring, (uint16_t)first);
 	ring_kick(ring);
 }
@@ -159,14 +135,14 @@ static void move(struct input *in)
 {
 	struct balloon *other = balloon_new(&rig.env);
 	struct balloon_state state;
-	size_t at = number(in, 2);
+	size_t at = input_number(in, 2);
 
 	balloon_save(balloon, &state);
 	balloon_free(balloon);
 	balloon = other;
 	rig.dev = balloon_dev(balloon);
 	if (at < sizeof(state))
-		((uint8_t *)&state)[at] ^= (uint8_t)number(in, 1);
+		((uint8_t *)&state)[at] ^= (uint8_t)input_number(in, 1);
 	if (balloon_load(balloon, &state)) {
 		start(0);
 		return;
@@ -193,11 +169,11 @@ static void act(enum what what, struct input *in)
 		send_raw(in);
 		break;
 	case CONFIG:
-		offset = (unsigned)number(in, 1) % 20;
-		virtio_mmio_ops.write(rig.dev, RIG_REG_CONFIG + offset, 1u << number(in, 1) % 4, number(in, 8));
+		offset = (unsigned)input_number(in, 1) % 20;
+		virtio_mmio_ops.write(rig.dev, RIG_REG_CONFIG + offset, 1u << input_number(in, 1) % 4, input_number(in, 8));
 		break;
 	case TARGET:
-		balloon_target_set(balloon, number(in, 8));
+		balloon_target_set(balloon, input_number(in, 8));
 		break;
 	case TURN:
 		rig_turn(&rig);
@@ -240,7 +216,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 
 	open_all();
 	for (unsigned i = 0; i < RECORDS_MAX && in.bytes; i++) {
-		act((enum what)(number(&in, 1) % KINDS), &in);
+		act((enum what)(input_number(&in, 1) % KINDS), &in);
 		if (rig_read(&rig, RIG_REG_STATUS) & RIG_NEEDS_RESET)
 			start(draw_features(&in));
 		check();

@@ -8,8 +8,8 @@
  */
 #define _GNU_SOURCE
 #include "devices/blk.h"
-
 #include "lib/util.h"
+#include "tests/fuzz/input.h"
 #include "tests/unit/disk_fake.h"
 #include "tests/unit/ring.h"
 
@@ -41,9 +41,6 @@ enum what {
 	ANOTHER,	 /* capacity changes */
 	KINDS,
 };
-
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static struct rig rig;
 static struct disk *disk;

@@ -9,9 +9,9 @@
  * file reaches guest memory; all that was placed can be read (a mapping past the end of a file could not); initramfs and
  * kernel lie inside memory and apart.
  */
-#include "vm/boot.h"
-
 #include "lib/util.h"
+#include "tests/fuzz/input.h"
+#include "vm/boot.h"
 
 #include <asm/bootparam.h>
 #include <errno.h>
@@ -29,20 +29,10 @@ enum {
 	INIT_BYTES = 5001,
 };
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
 static int kernel_fd = -1, init_fd = -1;
 static uint8_t around[AROUND_BYTES];
 /* Long and odd enough to come from nowhere else. */
 static const char secret[] = "what surrounds the image must never be seen by a guest";
-
-static void must(bool held, const char *what)
-{
-	if (held)
-		return;
-	fprintf(stderr, "fuzz_boot: %s\n", what);
-	abort();
-}
 
 static void files_make(void)
 {

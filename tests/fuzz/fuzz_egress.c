@@ -7,8 +7,8 @@
  * over after the longest time, and a policy that is off lets nothing out that was not written to first.
  */
 #include "devices/egress.h"
-
 #include "lib/util.h"
+#include "tests/fuzz/input.h"
 
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -17,8 +17,6 @@
 enum { RECORD_HEAD = 3, RECORDS_MAX = 256, TEXT_MAX = 512 };
 
 enum what { ANSWER, RULE, ASK, HEAR, LATER, KINDS };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 /* Three policies that are told the same. */
 static struct egress *with_names, *without, *off;

@@ -11,9 +11,9 @@
  * allowed, the read-only share has a /proc below it, of which nothing may be read.
  */
 #include "devices/fuse.h"
-
 #include "lib/util.h"
 #include "tests/fuzz/fuse_ids.h"
+#include "tests/fuzz/input.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -38,21 +38,11 @@ enum {
 
 static const char secret[] = "SECRET-THAT-NOBODY-MAY-READ", proc_secret[] = "Linux version ";
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
 static char base[PATH_MAX];
 static int base_fd, rw_fd;
 static struct fuse *fuse;
 static bool proc_mounted;
 static struct timespec ro_changed, sub_changed, secret_changed, base_changed;
-
-static void must(bool held, const char *what)
-{
-	if (held)
-		return;
-	fprintf(stderr, "fuzz_fuse: %s (%s)\n", what, strerror(errno));
-	abort();
-}
 
 /* By descriptors: a guest can make paths longer than PATH_MAX, and directories nobody may enter. */
 static void empty_dir(int dirfd)

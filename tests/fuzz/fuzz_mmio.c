@@ -12,8 +12,8 @@
  * chains than the ring holds; a saved state always loads and saves the same again.
  */
 #include "devices/rng.h"
-
 #include "lib/util.h"
+#include "tests/fuzz/input.h"
 #include "tests/unit/count_dev.h"
 #include "tests/unit/ring.h"
 
@@ -35,11 +35,6 @@ enum {
 enum what { READ, WRITE, WRITE_REGISTER, NOTIFY, START, OFFER, DESCRIBE, DRIVER_WRITES, TURN, MOVE, CONFIG_CHANGED, RESET,
 	    STOP_QUEUE, ADDRESSES, KINDS };
 
-struct input {
-	const uint8_t *data;
-	size_t bytes;
-};
-
 /* What may not change while a queue is ready. */
 struct frozen {
 	uint64_t desc_gpa, avail_gpa, used_gpa;
@@ -47,39 +42,12 @@ struct frozen {
 	bool ready;
 };
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
 static struct rig rig;
 static struct bus bus;
 static struct rng *rng;
 static struct count_dev count;
 static struct virtio_dev *devs[DEVICES];
 static struct frozen frozen[DEVICES][VIRTIO_QUEUES_MAX];
-
-static void must(bool held, const char *what)
-{
-	if (held)
-		return;
-	fprintf(stderr, "fuzz_mmio: %s\n", what);
-	abort();
-}
-
-static uint8_t byte(struct input *in)
-{
-	if (!in->bytes)
-		return 0;
-	in->bytes--;
-	return *in->data++;
-}
-
-static uint64_t number(struct input *in, unsigned width)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < width; i++)
-		value |= (uint64_t)byte(in) << (8 * i);
-	return value;
-}
 
 static uint64_t slot(unsigned which)
 {
@@ -157,7 +125,7 @@ static void dev_check(unsigned which)
 /* Any place of the two slots and a little around them. */
 static uint64_t address(struct input *in)
 {
-	uint16_t at = (uint16_t)number(in, 2);
+	uint16_t at = (uint16_t)input_number(in, 2);
 	unsigned which = at >> 15;
 
 	/* Most registers lie in the first half KiB. */
@@ -167,7 +135,7 @@ static uint64_t address(struct input *in)
 static void read_any(struct input *in)
 {
 	uint64_t at = address(in), value;
-	unsigned width = 1 + byte(in) % 8u, offset = (unsigned)((at - FIRST_GPA) % VIRTIO_MMIO_BYTES);
+	unsigned width = 1 + input_byte(in) % 8u, offset = (unsigned)((at - FIRST_GPA) % VIRTIO_MMIO_BYTES);
 
 	value = bus_read(&bus, at, width);
 	must(width == 8 || value < UINT64_C(1) << (8 * width), "a read wider than asked");
@@ -185,18 +153,18 @@ static void status_check(unsigned which, uint32_t before, uint32_t written)
 static void write_any(struct input *in)
 {
 	uint64_t at = address(in);
-	unsigned width = 1 + byte(in) % 8u;
+	unsigned width = 1 + input_byte(in) % 8u;
 
-	bus_write(&bus, at, width, number(in, width));
+	bus_write(&bus, at, width, input_number(in, width));
 }
 
 /* A queue's address or size in the window; everything else as the input has it. */
 static void write_register(struct input *in)
 {
 	static const uint32_t sizes[] = {0, 1, 2, 3, 8, 256, 257, 65535};
-	uint8_t pick = byte(in), reg = byte(in);
+	uint8_t pick = input_byte(in), reg = input_byte(in);
 	unsigned which = pick % DEVICES, offset = reg * 4u % VIRTIO_MMIO_CONFIG;
-	uint32_t value = (uint32_t)number(in, 4), before = devs[which]->status;
+	uint32_t value = (uint32_t)input_number(in, 4), before = devs[which]->status;
 
 	if (offset == VIRTIO_MMIO_QUEUE_NUM)
 		value = sizes[value % ARRAY_SIZE(sizes)];
@@ -213,7 +181,7 @@ static void write_register(struct input *in)
 
 static void notify(struct input *in)
 {
-	uint8_t pick = byte(in);
+	uint8_t pick = input_byte(in);
 	uint32_t queue = pick >> 1;
 	unsigned before = count.kicks;
 
@@ -226,19 +194,19 @@ static void notify(struct input *in)
 /* Addresses and size of the selected queue from the input, so that the next START or READY finds odd ones. */
 static void addresses(struct input *in)
 {
-	unsigned which = byte(in) % DEVICES;
+	unsigned which = input_byte(in) % DEVICES;
 
-	reg_write(which, VIRTIO_MMIO_QUEUE_SEL, byte(in) % 6u);
-	reg_write(which, VIRTIO_MMIO_QUEUE_NUM, UINT32_C(1) << byte(in) % 9u);
-	reg_write(which, VIRTIO_MMIO_QUEUE_DESC_LOW, WINDOW_GPA + (uint32_t)number(in, 2) / 16 * 16);
-	reg_write(which, VIRTIO_MMIO_QUEUE_AVAIL_LOW, WINDOW_GPA + (uint32_t)number(in, 2) / 2 * 2);
-	reg_write(which, VIRTIO_MMIO_QUEUE_USED_LOW, WINDOW_GPA + (uint32_t)number(in, 2) / 4 * 4);
+	reg_write(which, VIRTIO_MMIO_QUEUE_SEL, input_byte(in) % 6u);
+	reg_write(which, VIRTIO_MMIO_QUEUE_NUM, UINT32_C(1) << input_byte(in) % 9u);
+	reg_write(which, VIRTIO_MMIO_QUEUE_DESC_LOW, WINDOW_GPA + (uint32_t)input_number(in, 2) / 16 * 16);
+	reg_write(which, VIRTIO_MMIO_QUEUE_AVAIL_LOW, WINDOW_GPA + (uint32_t)input_number(in, 2) / 2 * 2);
+	reg_write(which, VIRTIO_MMIO_QUEUE_USED_LOW, WINDOW_GPA + (uint32_t)input_number(in, 2) / 4 * 4);
 	reg_write(which, VIRTIO_MMIO_QUEUE_READY, 1);
 }
 
 static void start(struct input *in)
 {
-	uint8_t pick = byte(in);
+	uint8_t pick = input_byte(in);
 	uint64_t features = (pick & 2 ? RIG_F_EVENT_IDX : 0) | (pick & 4 ? RIG_F_INDIRECT_DESC : 0) |
 			    (pick & 8 ? COUNT_F_OWN : 0);
 
@@ -250,7 +218,7 @@ static void start(struct input *in)
 /* Descriptor and avail entries of a queue wherever it lies. */
 static struct virtq *queue_pick(struct input *in, unsigned *which, unsigned *queue)
 {
-	uint8_t pick = byte(in);
+	uint8_t pick = input_byte(in);
 
 	*which = pick % DEVICES;
 	*queue = (pick >> 1) % devs[*which]->queue_count;
@@ -261,7 +229,7 @@ static void offer(struct input *in)
 {
 	unsigned which, queue;
 	const struct virtq *vq = queue_pick(in, &which, &queue);
-	uint16_t idx, head = byte(in);
+	uint16_t idx, head = input_byte(in);
 
 	if (!vq->ready || !mem_read(&rig.mem, vq->avail_gpa + 2, &idx, sizeof(idx)))
 		return;
@@ -274,15 +242,15 @@ static void describe(struct input *in)
 {
 	unsigned which, queue;
 	const struct virtq *vq = queue_pick(in, &which, &queue);
-	uint8_t index = byte(in);
+	uint8_t index = input_byte(in);
 	struct ring_desc desc;
 
-	desc.flags = byte(in);
-	desc.next = byte(in);
-	desc.gpa = WINDOW_GPA + number(in, 2);
-	desc.bytes = (uint32_t)number(in, 2);
+	desc.flags = input_byte(in);
+	desc.next = input_byte(in);
+	desc.gpa = WINDOW_GPA + input_number(in, 2);
+	desc.bytes = (uint32_t)input_number(in, 2);
 	if (desc.flags & 8) /* far away */
-		desc.gpa = number(in, 8);
+		desc.gpa = input_number(in, 8);
 	if (desc.flags & 16) /* onto its own avail ring */
 		desc.gpa = vq->avail_gpa;
 	if (vq->ready)
@@ -291,8 +259,8 @@ static void describe(struct input *in)
 
 static void driver_writes(struct input *in)
 {
-	uint64_t at = WINDOW_GPA + number(in, 2);
-	uint64_t value = number(in, 4);
+	uint64_t at = WINDOW_GPA + input_number(in, 2);
+	uint64_t value = input_number(in, 4);
 
 	mem_write(&rig.mem, at, &value, 4);
 }
@@ -336,9 +304,9 @@ static void reset(unsigned which)
 
 static void stop_queue(struct input *in)
 {
-	unsigned which = byte(in) % DEVICES;
+	unsigned which = input_byte(in) % DEVICES;
 
-	reg_write(which, VIRTIO_MMIO_QUEUE_SEL, byte(in) % 6u);
+	reg_write(which, VIRTIO_MMIO_QUEUE_SEL, input_byte(in) % 6u);
 	reg_write(which, VIRTIO_MMIO_QUEUE_READY, 0);
 	must(reg_read(which, VIRTIO_MMIO_QUEUE_READY) == 0, "a queue that does not stop");
 }
@@ -380,7 +348,7 @@ static void act(enum what what, struct input *in)
 		config_changed();
 		break;
 	case RESET:
-		reset(byte(in) % DEVICES);
+		reset(input_byte(in) % DEVICES);
 		break;
 	case STOP_QUEUE:
 		stop_queue(in);
@@ -403,7 +371,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	memset(frozen, 0, sizeof(frozen));
 	devices_make();
 	for (unsigned i = 0; i < RECORDS_MAX && in.bytes; i++) {
-		act(byte(&in) % KINDS, &in);
+		act(input_byte(&in) % KINDS, &in);
 		for (unsigned which = 0; which < DEVICES; which++)
 			dev_check(which);
 	}

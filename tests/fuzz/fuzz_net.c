@@ -14,8 +14,8 @@
  * loopback. Where the machine refuses that, frames end at the card and a line says so.
  */
 #include "devices/net_slirp.h"
-
 #include "lib/util.h"
+#include "tests/fuzz/input.h"
 #include "tests/unit/ring.h"
 
 #include <arpa/inet.h>
@@ -43,9 +43,6 @@ enum what {
 	RESTART,	 /* reset and bring-up */
 	KINDS,
 };
-
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
 static struct rig rig;
 static struct net *net;

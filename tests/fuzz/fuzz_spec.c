@@ -4,14 +4,12 @@
  * accepted one none; every message is one line that begins with the file's name and a place inside the file; an accepted
  * pod survives print, parse, and is then equal, without a warning.
  */
+#include "pod/spec.h"
+#include "tests/fuzz/input.h"
+#include "tests/unit/spec_equal.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "pod/spec.h"
-#include "tests/unit/spec_equal.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct told {
 	unsigned errors, warnings;

@@ -9,8 +9,8 @@
  * of one byte what to do, two bytes where, one byte what.
  */
 #include "devices/rng.h"
-
 #include "lib/util.h"
+#include "tests/fuzz/input.h"
 #include "tests/unit/count_dev.h"
 #include "tests/unit/ring.h"
 
@@ -22,20 +22,10 @@
 
 enum { STEPS_MAX = 128 };
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
 static struct rig rig;
 static struct rng *rng;
 static struct count_dev count;
 static struct virtio_dev *dev;
-
-static void must(bool held, const char *what)
-{
-	if (held)
-		return;
-	fprintf(stderr, "fuzz_state: %s\n", what);
-	abort();
-}
 
 static void device_make(bool is_rng)
 {

@@ -12,8 +12,8 @@
  * say and never past the end; a broken ring hands out nothing more; used->idx counts what was published.
  */
 #include "devices/virtq.h"
-
 #include "lib/util.h"
+#include "tests/fuzz/input.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -25,13 +25,6 @@ enum {
 	STEPS_MAX = 256,
 	TAKEN_MAX = VIRTQ_NUM_MAX,
 	MOVE_MAX = 4096,
-};
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
-struct input {
-	const uint8_t *data;
-	size_t bytes;
 };
 
 /* Heads that were popped and not answered yet, oldest first. */
@@ -46,29 +39,6 @@ static struct virtq vq;
 static struct virtq_chain chain;
 static struct taken taken;
 static uint8_t *memory;
-
-static void must(bool held, const char *what)
-{
-	if (held)
-		return;
-	fprintf(stderr, "fuzz_virtq: %s\n", what);
-	abort();
-}
-
-static uint8_t byte(struct input *in)
-{
-	if (!in->bytes)
-		return 0;
-	in->bytes--;
-	return *in->data++;
-}
-
-static uint16_t word(struct input *in)
-{
-	uint16_t low = byte(in);
-
-	return (uint16_t)(low | byte(in) << 8);
-}
 
 static bool queue_fits(void)
 {
@@ -201,8 +171,8 @@ static void cursors(size_t bytes, bool copy)
 /* The driver writes; the low bit of at makes it one of the two indexes, which matter most. */
 static void driver_writes(struct input *in)
 {
-	uint32_t at = word(in);
-	uint16_t value = word(in);
+	uint32_t at = input_word(in);
+	uint16_t value = input_word(in);
 
 	if (at & 1)
 		mem_write(&mem, vq.avail_gpa + 2, &value, sizeof(value));
@@ -228,7 +198,7 @@ static void drain(void)
 
 static void offer(struct input *in)
 {
-	uint16_t idx = 0, head = byte(in);
+	uint16_t idx = 0, head = input_byte(in);
 
 	if (!mem_read(&mem, vq.avail_gpa + 2, &idx, sizeof(idx)))
 		return;
@@ -239,7 +209,7 @@ static void offer(struct input *in)
 
 static void step(struct input *in)
 {
-	switch (byte(in) % STEPS) {
+	switch (input_byte(in) % STEPS) {
 	case DRIVER_WRITES:
 		driver_writes(in);
 		break;
@@ -250,16 +220,16 @@ static void step(struct input *in)
 		pop();
 		break;
 	case ANSWER:
-		answer(byte(in), word(in));
+		answer(input_byte(in), input_word(in));
 		break;
 	case PUT_BACK:
-		put_back(byte(in));
+		put_back(input_byte(in));
 		break;
 	case CURSORS:
-		cursors(word(in), true);
+		cursors(input_word(in), true);
 		break;
 	case SKIP:
-		cursors(word(in), false);
+		cursors(input_word(in), false);
 		break;
 	case KICK_ENABLE:
 		must(!virtq_kick_enable(&vq) || !vq.broken, "kicks of a broken ring");
@@ -275,7 +245,7 @@ static void step(struct input *in)
 		drain();
 		break;
 	case STOP:
-		vq.ready = byte(in) & 1;
+		vq.ready = input_byte(in) & 1;
 		break;
 	}
 }
@@ -283,8 +253,8 @@ static void step(struct input *in)
 /* A ring as the register file lets a driver make it, or none. */
 static bool set_up(struct input *in)
 {
-	uint8_t features = byte(in);
-	unsigned log = byte(in) % 9;
+	uint8_t features = input_byte(in);
+	unsigned log = input_byte(in) % 9;
 	uint16_t count;
 
 	mem_init_buffer(&mem, memory, MEMORY_BYTES);
@@ -296,14 +266,14 @@ static bool set_up(struct input *in)
 	}
 	vq = (struct virtq){.mem = &mem, .num = (uint16_t)(1u << log), .event_idx = features & 1,
 			    .indirect = features >> 1 & 1, .ready = true};
-	vq.desc_gpa = 16 * (uint64_t)(word(in) % (MEMORY_BYTES / 16));
-	vq.avail_gpa = 2 * (uint64_t)(word(in) % (MEMORY_BYTES / 2));
-	vq.used_gpa = 4 * (uint64_t)(word(in) % (MEMORY_BYTES / 4));
-	vq.last_avail = word(in);
-	vq.used_idx = vq.signalled_used = word(in);
+	vq.desc_gpa = 16 * (uint64_t)(input_word(in) % (MEMORY_BYTES / 16));
+	vq.avail_gpa = 2 * (uint64_t)(input_word(in) % (MEMORY_BYTES / 2));
+	vq.used_gpa = 4 * (uint64_t)(input_word(in) % (MEMORY_BYTES / 4));
+	vq.last_avail = input_word(in);
+	vq.used_idx = vq.signalled_used = input_word(in);
 	taken = (struct taken){0};
 	memset(&chain, 0, sizeof(chain));
-	count = word(in);
+	count = input_word(in);
 	count = (uint16_t)MIN(count, in->bytes);
 	memset(memory, 0, MEMORY_BYTES);
 	memcpy(memory, in->data, count);

@@ -10,9 +10,9 @@
  * than credit was given; every packet to the guest is well-formed and as long as it says; nothing runs for ever.
  */
 #include "devices/vsock.h"
-
 #include "lib/util.h"
 #include "pod/abi.h"
+#include "tests/fuzz/input.h"
 #include "tests/unit/ring.h"
 #include "vm/control.h"
 #include "vm/stdio.h"
@@ -48,13 +48,6 @@ struct talk {
 	size_t held;
 };
 
-struct input {
-	const uint8_t *data;
-	size_t bytes;
-};
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
 static struct rig rig;
 static struct vsock *vsock;
 static struct control *control;
@@ -65,31 +58,6 @@ static size_t rx_bytes;
 static bool pod_over;
 static int fds[3] = {-1, -1, -1};
 static volatile unsigned summed; /* of bytes users were given: they must be there to be read */
-
-static void must(bool held, const char *what)
-{
-	if (held)
-		return;
-	fprintf(stderr, "fuzz_vsock: %s\n", what);
-	abort();
-}
-
-static uint8_t byte(struct input *in)
-{
-	if (!in->bytes)
-		return 0;
-	in->bytes--;
-	return *in->data++;
-}
-
-static uint32_t number(struct input *in, unsigned width)
-{
-	uint32_t value = 0;
-
-	for (unsigned i = 0; i < width; i++)
-		value |= (uint32_t)byte(in) << (8 * i);
-	return value;
-}
 
 /* A user of the listener and of connections from the host */
 
@@ -303,18 +271,18 @@ static void send_packet(struct input *in)
 	uint8_t *packet = rig_at(&rig, tx_gpa), lie, step;
 	uint32_t bytes;
 
-	hdr.op = byte(in);
+	hdr.op = input_byte(in);
 	hdr.type = hdr.op & 0x40 ? VIRTIO_VSOCK_TYPE_SEQPACKET : VIRTIO_VSOCK_TYPE_STREAM;
 	hdr.src_cid += hdr.op >> 7;
 	hdr.op &= 0x3f;
-	hdr.src_port = byte(in);
-	hdr.dst_port = draw_port(byte(in));
-	hdr.flags = byte(in);
-	bytes = number(in, 2);
-	lie = byte(in);
-	hdr.buf_alloc = draw_credit(byte(in));
-	hdr.fwd_cnt = number(in, 2);
-	step = byte(in);
+	hdr.src_port = input_byte(in);
+	hdr.dst_port = draw_port(input_byte(in));
+	hdr.flags = input_byte(in);
+	bytes = input_number(in, 2);
+	lie = input_byte(in);
+	hdr.buf_alloc = draw_credit(input_byte(in));
+	hdr.fwd_cnt = input_number(in, 2);
+	step = input_byte(in);
 	hdr.len = lie & 0x80 ? bytes + (lie & 0x7f) : bytes;
 	memcpy(packet, &hdr, sizeof(hdr));
 	memset(packet + sizeof(hdr), 0, bytes);
@@ -330,7 +298,7 @@ static void send_packet(struct input *in)
 
 static void send_raw(struct input *in)
 {
-	size_t bytes = byte(in);
+	size_t bytes = input_byte(in);
 
 	bytes = MIN(bytes, in->bytes);
 	memcpy(rig_at(&rig, tx_gpa), in->data, bytes);
@@ -460,14 +428,14 @@ static void event_take(void)
 static void move(struct input *in)
 {
 	struct vsock_state state;
-	size_t at = number(in, 2);
+	size_t at = input_number(in, 2);
 
 	vsock_save(vsock, &state);
 	unmake();
 	make();
 	rig.dev = vsock_dev(vsock);
 	if (at < sizeof(state))
-		((uint8_t *)&state)[at] ^= byte(in);
+		((uint8_t *)&state)[at] ^= input_byte(in);
 	if (vsock_load(vsock, &state))
 		start();
 }
@@ -484,8 +452,8 @@ static void act(enum what what, struct input *in)
 		send_raw(in);
 		break;
 	case POST:
-		first = byte(in);
-		post(first, byte(in));
+		first = input_byte(in);
+		post(first, input_byte(in));
 		break;
 	case TAKE:
 		take();
@@ -494,21 +462,21 @@ static void act(enum what what, struct input *in)
 		rig_turn(&rig);
 		break;
 	case HOST_CONNECT:
-		host_connect(byte(in));
+		host_connect(input_byte(in));
 		break;
 	case HOST_SEND:
-		first = byte(in);
-		host_send(&talks[first % USERS_MAX], number(in, 2));
+		first = input_byte(in);
+		host_send(&talks[first % USERS_MAX], input_number(in, 2));
 		break;
 	case HOST_END:
-		first = byte(in);
-		host_end(&talks[first % USERS_MAX], byte(in));
+		first = input_byte(in);
+		host_end(&talks[first % USERS_MAX], input_byte(in));
 		break;
 	case POD:
-		control_stop(control, byte(in));
+		control_stop(control, input_byte(in));
 		break;
 	case EVENT_BUFFER:
-		first = byte(in);
+		first = input_byte(in);
 		if (descriptors_left(&rig.rings[EVENT]) && rx_bytes + 16 <= RX_BYTES_TOTAL) {
 			rx_bytes += 16;
 			ring_post(&rig.rings[EVENT], first ? 4u + first % 8 : 3);
@@ -546,7 +514,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	open_all();
 	start();
 	for (unsigned i = 0; i < RECORDS_MAX && in.bytes; i++) {
-		act(byte(&in) % KINDS, &in);
+		act(input_byte(&in) % KINDS, &in);
 		if (rig_read(&rig, RIG_REG_STATUS) & RIG_NEEDS_RESET)
 			start();
 	}

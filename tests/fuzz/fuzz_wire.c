@@ -8,11 +8,11 @@
  * Oracles: a reader fed in pieces delivers the same frames as one fed at once; control's user hears its callbacks in the
  * order of vm/control.h, about containers that exist, in text a terminal may be shown; stdio says drained only when it is.
  */
-#include "vm/control.h"
-
 #include "lib/util.h"
 #include "pod/abi.h"
+#include "tests/fuzz/input.h"
 #include "tests/unit/vsock_guest.h"
+#include "vm/control.h"
 #include "vm/stdio.h"
 
 #include <errno.h>
@@ -36,11 +36,6 @@ enum {
 enum what { FRAME, BYTES, SPLIT, READY, EXITED, OPEN, HELLO, STREAM_BYTES, SHUTDOWN, RESET_CONNECTION, TURN, HOST_SPEAKS,
 	    CREDIT, KINDS };
 
-struct input {
-	const uint8_t *data;
-	size_t bytes;
-};
-
 /* Frames as one reader delivered them, in a form that can be compared. */
 struct frames {
 	struct wire_header headers[FRAMES_MAX];
@@ -49,47 +44,11 @@ struct frames {
 	int err;
 };
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
-
 static struct guest guest;
 static struct control *control;
 static struct stdio *stdio;
 static int fds[3] = {-1, -1, -1};
 static bool ready, over, started[CONTAINERS], exited[CONTAINERS];
-
-static void must(bool held, const char *what)
-{
-	if (held)
-		return;
-	fprintf(stderr, "fuzz_wire: %s\n", what);
-	abort();
-}
-
-static uint8_t byte(struct input *in)
-{
-	if (!in->bytes)
-		return 0;
-	in->bytes--;
-	return *in->data++;
-}
-
-static uint16_t word(struct input *in)
-{
-	uint16_t low = byte(in);
-
-	return (uint16_t)(low | byte(in) << 8);
-}
-
-/* What of the input the next count bytes are; in goes past them. */
-static const uint8_t *run(struct input *in, size_t want, size_t *count)
-{
-	const uint8_t *at = in->data;
-
-	*count = MIN(want, in->bytes);
-	in->data += *count;
-	in->bytes -= *count;
-	return at;
-}
 
 /* ---- the reader alone ---- */
 
@@ -246,9 +205,9 @@ static void send_frame(uint32_t type, uint32_t target, const void *payload, size
 
 static void send_any_frame(struct input *in)
 {
-	uint8_t type = byte(in), target = byte(in), lie = byte(in);
+	uint8_t type = input_byte(in), target = input_byte(in), lie = input_byte(in);
 	size_t count;
-	const uint8_t *payload = run(in, byte(in) * 8u, &count);
+	const uint8_t *payload = input_run(in, input_byte(in) * 8u, &count);
 
 	if (lie & 0x80) { /* a header that says another length */
 		struct wire_header header = {.payload_bytes = (uint32_t)(lie & 0x7f) << 17, .type = type, .target = target};
@@ -261,8 +220,8 @@ static void send_any_frame(struct input *in)
 
 static void send_split(struct input *in)
 {
-	size_t count, piece = 1 + byte(in) % 32u;
-	const uint8_t *bytes = run(in, byte(in), &count);
+	size_t count, piece = 1 + input_byte(in) % 32u;
+	const uint8_t *bytes = input_run(in, input_byte(in), &count);
 
 	compare_readers(bytes, count, piece);
 	for (size_t at = 0; at < count; at += piece)
@@ -271,15 +230,15 @@ static void send_split(struct input *in)
 
 static void say_exited(struct input *in)
 {
-	struct wire_exited how = {.code = word(in), .signal = byte(in), .oom_killed = byte(in)};
+	struct wire_exited how = {.code = input_word(in), .signal = input_byte(in), .oom_killed = input_byte(in)};
 
-	send_frame(WIRE_EXITED, byte(in) % 4u, &how, sizeof(how));
+	send_frame(WIRE_EXITED, input_byte(in) % 4u, &how, sizeof(how));
 }
 
 static void say_hello(struct input *in, uint32_t port)
 {
-	struct wire_stream_hello hello = {.magic = WIRE_STREAM_MAGIC, .container = byte(in), .stream = byte(in)};
-	uint8_t how = byte(in);
+	struct wire_stream_hello hello = {.magic = WIRE_STREAM_MAGIC, .container = input_byte(in), .stream = input_byte(in)};
+	uint8_t how = input_byte(in);
 	size_t cut = how & 0xf ? MIN((size_t)(how & 0xf), sizeof(hello)) : sizeof(hello);
 
 	if (how & 0x80)
@@ -295,19 +254,19 @@ static void say_hello(struct input *in, uint32_t port)
 
 static void host_speaks(struct input *in)
 {
-	uint32_t target = byte(in);
+	uint32_t target = input_byte(in);
 
 	if (target == 255)
 		target = WIRE_ALL;
-	switch (byte(in) % 3) {
+	switch (input_byte(in) % 3) {
 	case 0:
-		(void)control_signal(control, target, byte(in));
+		(void)control_signal(control, target, input_byte(in));
 		break;
 	case 1:
-		(void)control_winsize(control, target, byte(in), 80);
+		(void)control_winsize(control, target, input_byte(in), 80);
 		break;
 	case 2:
-		(void)control_stop(control, byte(in));
+		(void)control_stop(control, input_byte(in));
 		break;
 	}
 }
@@ -315,7 +274,7 @@ static void host_speaks(struct input *in)
 /* A connection of the guest's: the control connection or one of the streams. */
 static void pick(struct input *in, uint32_t *port, uint32_t *host_port)
 {
-	unsigned which = byte(in) % (STREAMS + 1);
+	unsigned which = input_byte(in) % (STREAMS + 1);
 
 	*port = which ? STREAM_PORT + which : CONTROL_PORT;
 	*host_port = which ? ABI_PORT_STREAM : ABI_PORT_CONTROL;
@@ -333,15 +292,15 @@ static void act(enum what what, struct input *in)
 		send_any_frame(in);
 		break;
 	case BYTES:
-		count = byte(in);
-		bytes = run(in, count, &count);
+		count = input_byte(in);
+		bytes = input_run(in, count, &count);
 		send_control(bytes, count);
 		break;
 	case SPLIT:
 		send_split(in);
 		break;
 	case READY:
-		said.abi_version += byte(in) >> 7;
+		said.abi_version += input_byte(in) >> 7;
 		send_frame(WIRE_READY, 0, &said, sizeof(said));
 		break;
 	case EXITED:
@@ -352,17 +311,17 @@ static void act(enum what what, struct input *in)
 		guest_send(&guest, VIRTIO_VSOCK_OP_REQUEST, port, host_port, 0, NULL, 0);
 		break;
 	case HELLO:
-		say_hello(in, STREAM_PORT + 1 + byte(in) % STREAMS);
+		say_hello(in, STREAM_PORT + 1 + input_byte(in) % STREAMS);
 		break;
 	case STREAM_BYTES:
 		pick(in, &port, &host_port);
-		count = word(in) % 2048u;
-		bytes = run(in, count, &count);
+		count = input_word(in) % 2048u;
+		bytes = input_run(in, count, &count);
 		guest_send(&guest, VIRTIO_VSOCK_OP_RW, port, host_port, 0, bytes, count);
 		break;
 	case SHUTDOWN:
 		pick(in, &port, &host_port);
-		guest_send(&guest, VIRTIO_VSOCK_OP_SHUTDOWN, port, host_port, byte(in) & 3, NULL, 0);
+		guest_send(&guest, VIRTIO_VSOCK_OP_SHUTDOWN, port, host_port, input_byte(in) & 3, NULL, 0);
 		break;
 	case RESET_CONNECTION:
 		pick(in, &port, &host_port);
@@ -420,7 +379,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 
 	open_all();
 	for (unsigned i = 0; i < RECORDS_MAX && in.bytes; i++) {
-		act(byte(&in) % KINDS, &in);
+		act(input_byte(&in) % KINDS, &in);
 		take_all();
 	}
 	stdio_guest_gone(stdio);

@@ -3,17 +3,15 @@
  * replay: a main() for fuzz targets without libFuzzer: runs the target once over each file given, as `make check` does
  * with the corpus. A fault ends the process as in the fuzzer. Must not know any target.
  */
+#include "lib/log.h"
+#include "lib/util.h"
+#include "tests/fuzz/input.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/log.h"
-#include "lib/util.h"
-
 enum { INPUT_BYTES_MAX = 16 << 20 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static unsigned inputs;
 
@@ -58,9 +56,6 @@ static void replay(const char *path)
 	}
 	closedir(dir);
 }
-
-/* A target may have a set-up of its own; libFuzzer calls it when it is there, and so do we. */
-__attribute__((weak)) int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 int main(int argc, char **argv)
 {
