@@ -69,10 +69,13 @@ static bool decide(struct disk_fake *self, const struct disk_io *io, int64_t *re
 
 static void start(uint8_t features)
 {
+	/* What is not offered, as FLUSH without a cache, must not be asked for: the device would refuse to start. */
+	uint64_t wanted = RIG_F_INDIRECT_DESC | (features & 1 ? RIG_F_EVENT_IDX : 0) |
+			  (features & 2 ? (UINT64_C(1) << VIRTIO_BLK_F_FLUSH) & blk_dev(blk)->device_features : 0);
+
 	spent = 0;
 	rig_alloc_reset(&rig);
-	rig_start(&rig, blk_dev(blk), RIG_F_INDIRECT_DESC | (features & 1 ? RIG_F_EVENT_IDX : 0) |
-						(features & 2 ? UINT64_C(1) << VIRTIO_BLK_F_FLUSH : 0));
+	must(rig_start(&rig, blk_dev(blk), wanted), "start refused");
 }
 
 static struct ring_buf buffer(const uint8_t *bytes, size_t count)
@@ -121,17 +124,14 @@ static void save(void)
 
 	fake->hold = false;
 	disk_fake_release_all(fake);
-	if (!blk_quiesce(blk, 1000))
-		abort(); /* the fake lets go of everything */
+	must(blk_quiesce(blk, 1000), "requests in flight though the fake let go of everything");
 	blk_save(blk, &state);
 	blk = blk_new(&rig.env, &config);
-	if (blk_load(blk, &state))
-		abort();
+	must(!blk_load(blk, &state), "a saved state is refused");
 	rig.dev = blk_dev(blk);
 	/* The old one lets go of the disk, which is the new one's by now. */
 	blk_free(old);
-	if (blk_disk_set(blk, &config))
-		abort();
+	must(!blk_disk_set(blk, &config), "the same disk is refused");
 }
 
 static void trouble(const uint8_t *bytes, size_t count)
@@ -212,8 +212,7 @@ static void play(const uint8_t *data, size_t bytes)
 		act(what, data, count);
 		data += count;
 		bytes -= count;
-		if (disk_in_flight(disk) > RING_NUM)
-			abort();
+		must(disk_in_flight(disk) <= RING_NUM, "more in flight than the ring holds");
 		/* Chains are not taken back, and guest memory not given back, before the next start. */
 		if (spent > RING_NUM - 2 * PIECES_MAX || rig.next_gpa > RIG_BYTES / 2 ||
 		    rig_read(&rig, RIG_REG_STATUS) & RIG_NEEDS_RESET)
