@@ -49,7 +49,7 @@ $(B)/.setup-%: scripts/setup
 	$(Q)scripts/setup $*
 	$(Q)mkdir -p $(B) && touch $@
 # one after the other: apt has one lock
-$(B)/.setup-test $(B)/.setup-lint $(B)/.setup-fuzz $(B)/.setup-coverage: | $(B)/.setup-build
+$(B)/.setup-test $(B)/.setup-lint $(B)/.setup-fuzz $(B)/.setup-coverage $(B)/.setup-bench-io: | $(B)/.setup-build
 
 # ---- dependencies and kernel, from the distribution's sources, cached outside the tree ----
 
@@ -184,9 +184,11 @@ $(B)/bench/%: tests/bench/%.c $(D)/versions.h
 bench: example $(B)/bench/first_byte | $(B)/.setup-test
 	$(Q)BED_OPTIONS=--clock scripts/on-kvm $(B)/podvm tests/bench/run $(B)
 
+$(B)/bench/io-volume.tar: tests/bench/io_volume | $(B)/.setup-bench-io
+	$(call say,PACK,$@)
+	$(Q)$< $@
 # Network, disk and files beside QEMU, in one run; an hour where there is no KVM.
-bench-io: example $(B)/bench/rr | $(B)/.setup-test
-	$(Q)scripts/setup bench-io
+bench-io: example $(B)/bench/rr $(B)/bench/io-volume.tar | $(B)/.setup-test
 	$(Q)BED_OPTIONS=--clock scripts/on-kvm $(B)/podvm tests/bench/io $(B) | tee $(B)/bench/io.out
 
 # ---- fuzzing, by hand ----
