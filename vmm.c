@@ -487,25 +487,6 @@ static void kernel_start(struct vmm *vmm)
 
 /* ---- the story ---- */
 
-/* A KVM without hardware behind it would sit there for ever, without an error. Tested only where that is likely. */
-static void kvm_refuse_emulated(void)
-{
-	char *info, *flags;
-	size_t bytes;
-	bool hardware = true;
-
-	if (file_read("/proc/cpuinfo", 16 << 20, &info, &bytes) == 0) {
-		flags = strstr(info, "\nflags");
-		if (flags) {
-			flags[strcspn(flags + 1, "\n") + 1] = '\0';
-			hardware = strstr(flags, " vmx") || strstr(flags, " svm");
-		}
-		free(info);
-	}
-	if (!hardware && kvm_check().health == KVM_EMULATED)
-		die("KVM on this machine only emulates, no pod would ever start; see podvm doctor");
-}
-
 static size_t console_tail(void *ctx, char *dst, size_t bytes)
 {
 	return serial_tail(ctx, dst, bytes);

@@ -472,3 +472,22 @@ struct kvm_report kvm_check(void)
 		report.health = KVM_EMULATED;
 	return report;
 }
+
+/* The test takes time of the start, so only where it is likely to fail. */
+void kvm_refuse_emulated(void)
+{
+	char *info, *flags;
+	size_t bytes;
+	bool hardware = true;
+
+	if (file_read("/proc/cpuinfo", 16 << 20, &info, &bytes) == 0) {
+		flags = strstr(info, "\nflags");
+		if (flags) {
+			flags[strcspn(flags + 1, "\n") + 1] = '\0';
+			hardware = strstr(flags, " vmx") || strstr(flags, " svm");
+		}
+		free(info);
+	}
+	if (!hardware && kvm_check().health == KVM_EMULATED)
+		die("KVM on this machine only emulates, no pod would ever start; see podvm doctor");
+}

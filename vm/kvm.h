@@ -79,5 +79,7 @@ struct kvm_report {
 
 /* Runs a small loop in a tiny guest and times it. Takes under a second even where KVM only emulates. */
 struct kvm_report kvm_check(void);
+/* Dies where KVM only emulates: a pod would sit there for ever, without an error. */
+void kvm_refuse_emulated(void);
 
 #endif
