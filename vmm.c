@@ -1,27 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * THE HOST STORY, top to bottom: main() -> (PID 1 of a guest? init) -> command -> spec -> memory -> vm -> devices ->
- * kernel -> loop -> exit code. The only file that names concrete devices, and the only one nobody includes.
+ * kernel -> loop -> exit code. The only file that makes devices, and the only one nobody includes.
  */
 #include "cli/cli.h"
 #include "devices/balloon.h"
 #include "devices/blk.h"
 #include "devices/bus.h"
 #include "devices/disk.h"
-#include "devices/egress.h"
 #include "devices/fs.h"
 #include "devices/mem.h"
 #include "devices/net.h"
-#include "devices/net_slirp.h"
-#include "devices/pcap.h"
 #include "devices/reset.h"
 #include "devices/rng.h"
 #include "devices/serial.h"
 #include "devices/vsock.h"
 #include "init/init.h"
-#include "lib/glib/glib.h"
 #include "lib/log.h"
-#include "lib/netrule.h"
 #include "lib/util.h"
 #include "pod/abi.h"
 #include "pod/spec.h"
@@ -31,14 +26,14 @@
 #include "vm/loop.h"
 #include "vm/mmio.h"
 #include "vm/payload.h"
+#include "vm/pod_file.h"
+#include "vm/pod_network.h"
 #include "vm/session.h"
 #include "vm/sockets.h"
 #include "vm/trace.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,7 +67,6 @@ enum { FS_STOP_LIMIT_MS = 1000 };
 struct vmm {
 	const struct run_options *options;
 	struct spec_pod *spec;
-	char *pod_directory; /* paths of the pod file begin here */
 	struct payload payload;
 	struct boot_image kernel;
 	struct mem mem;
@@ -86,9 +80,7 @@ struct vmm {
 	struct vsock *vsock;
 	struct fs *fs;
 	struct net *net;
-	struct net_slirp *slirp;
-	struct egress *egress; /* NULL: open */
-	struct pcap *pcap;     /* NULL: none */
+	struct pod_network *network;
 	struct rng *rng;
 	struct balloon *balloon;
 	struct disk *disks[SPEC_DISKS_MAX];
@@ -98,251 +90,6 @@ struct vmm {
 	struct session *session;
 	struct sockets *sockets;
 };
-
-/* ---- the pod file ---- */
-
-static void spec_report(void *ctx, enum spec_level level, const char *message)
-{
-	(void)ctx;
-	log_warn("%s%s", level == SPEC_WARNING ? "warning: " : "", message);
-}
-
-static void spec_load(struct vmm *vmm)
-{
-	const char *path = vmm->options->pod_file;
-	char *text, *copy;
-	size_t bytes;
-	int err = file_read(path, SPEC_TEXT_BYTES_MAX, &text, &bytes);
-
-	if (err == -EFBIG)
-		die("%s is longer than %d MB: no pod file", path, SPEC_TEXT_BYTES_MAX >> 20);
-	if (err)
-		die("%s can not be read: %s", path, strerror(-err));
-	vmm->spec = spec_parse(text, bytes, path, vmm->options->strict, spec_report, NULL);
-	free(text);
-	if (!vmm->spec)
-		exit(EXIT_PODVM); /* every fault was told */
-	if (vmm->spec->container_count == 0)
-		die("%s: containers: a pod needs at least one", path);
-	if (vmm->spec->memory_mb < SPEC_MEMORY_MB_MIN)
-		die("%s: resource.memory: %llu MB are too small for any pod; the least is %d", path,
-		    (unsigned long long)vmm->spec->memory_mb, SPEC_MEMORY_MB_MIN);
-	for (size_t i = 0; i < vmm->spec->file_count; i++)
-		if (vmm->spec->files[i].uri[0])
-			die("%s: files[%zu].uri: podvm does not fetch files yet: put it into content, or use a volume", path, i);
-	copy = xstrdup(path);
-	vmm->pod_directory = xstrdup(dirname(copy));
-	free(copy);
-}
-
-/* A path of the pod file: absolute, or relative to the file. Freed by the caller. */
-static char *path_resolve(const struct vmm *vmm, const char *path)
-{
-	return path[0] == '/' ? xstrdup(path) : xasprintf("%s/%s", vmm->pod_directory, path);
-}
-
-static bool is_path(const char *image)
-{
-	return image[0] == '/' || strncmp(image, "./", 2) == 0 || strncmp(image, "../", 3) == 0;
-}
-
-/* What the device in a slot is given. virtio-fs has a loop of its own: a file system of the host may be slow. */
-static struct virtio_env slot_env(struct vmm *vmm, unsigned slot)
-{
-	bool own_loop = slot == SLOT_FS;
-
-	return (struct virtio_env){
-		.mem = &vmm->mem,
-		.loop = own_loop ? vmm->fs_loop : vmm->loop,
-		.irq = mmio_irq(vmm->kvm, slot),
-		.own_loop = own_loop,
-	};
-}
-
-/* ---- what the pod sees of the host's files ---- */
-
-static void root_share(struct vmm *vmm, unsigned index)
-{
-	const char *image = vmm->spec->containers[index].image, *file = vmm->options->pod_file;
-	char name[FS_SHARE_NAME_MAX], *path;
-	struct stat st;
-	int err;
-
-	if (!is_path(image))
-		die("%s: containers[%u].image: \"%s\" names an image; podvm runs directories so far: give a path that begins "
-		    "with /, ./ or ../",
-		    file, index, image);
-	path = path_resolve(vmm, image);
-	if (stat(path, &st) < 0)
-		die("%s: containers[%u].image: %s: %s", file, index, path, strerror(errno));
-	if (!S_ISDIR(st.st_mode))
-		die("%s: containers[%u].image: %s is not a directory", file, index, path);
-	snprintf(name, sizeof(name), ABI_SHARE_ROOT_FMT, index);
-	err = fs_share_add(vmm->fs, name, path, true);
-	if (err)
-		die("%s: containers[%u].image: %s: %s", file, index, path, strerror(-err));
-	vmm->wire.root_kinds[index] = WIRE_ROOT_FS;
-	free(path);
-}
-
-static void volume_share(struct vmm *vmm, unsigned index)
-{
-	const struct spec_volume *volume = &vmm->spec->volumes[index];
-	const char *file = vmm->options->pod_file;
-	char name[FS_SHARE_NAME_MAX], *path;
-	struct stat st;
-	int err;
-
-	if (volume->kind != SPEC_VOLUME_PATH)
-		return;
-	path = path_resolve(vmm, volume->source);
-	if (stat(path, &st) < 0)
-		die("%s: volumes[%u].source: %s: %s; make it first", file, index, path, strerror(errno));
-	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
-		die("%s: volumes[%u].source: %s is neither a directory nor a regular file", file, index, path);
-	if (S_ISREG(st.st_mode))
-		vmm->wire.volume_is_file[index / 32] |= UINT32_C(1) << index % 32;
-	snprintf(name, sizeof(name), ABI_SHARE_VOLUME_FMT, index);
-	err = fs_share_add(vmm->fs, name, path, spec_volume_read_only(vmm->spec, index));
-	if (err)
-		die("%s: volumes[%u].source: %s: %s", file, index, path, strerror(-err));
-	free(path);
-}
-
-/* ---- its disks ---- */
-
-static const enum disk_cache disk_caches[] = {
-	[SPEC_CACHE_WRITEBACK] = DISK_WRITEBACK,   [SPEC_CACHE_WRITETHROUGH] = DISK_WRITETHROUGH,
-	[SPEC_CACHE_NONE] = DISK_NONE,		   [SPEC_CACHE_DIRECTSYNC] = DISK_DIRECTSYNC,
-	[SPEC_CACHE_UNSAFE] = DISK_UNSAFE,
-};
-
-static struct disk *volume_disk_open(struct vmm *vmm, unsigned index)
-{
-	const struct spec_volume *volume = &vmm->spec->volumes[index];
-	char *path = path_resolve(vmm, volume->source), why[512];
-	const struct disk_config config = {.path = path, .read_only = spec_volume_read_only(vmm->spec, index),
-					   .cache = disk_caches[volume->cache]};
-	struct disk *disk = disk_open(vmm->loop, &config, why, sizeof(why));
-
-	if (!disk)
-		die("%s: volumes[%u].source: %s", vmm->options->pod_file, index, why);
-	free(path);
-	return disk;
-}
-
-static void disk_make(struct vmm *vmm, unsigned index)
-{
-	const struct spec_volume *volume = &vmm->spec->volumes[index];
-	char serial[BLK_SERIAL_BYTES];
-	struct blk_config config = {.serial = serial, .bytes_per_s = volume->bytes_per_s, .ops_per_s = volume->ops_per_s};
-	struct virtio_env env = slot_env(vmm, SLOT_DISKS + vmm->disk_count);
-
-	snprintf(serial, sizeof(serial), ABI_DISK_SERIAL_FMT, index);
-	config.disk = vmm->disks[vmm->disk_count] = volume_disk_open(vmm, index);
-	vmm->blks[vmm->disk_count++] = blk_new(&env, &config);
-}
-
-/* ---- the network ---- */
-
-static void port_publish(struct vmm *vmm, const struct spec_port *port)
-{
-	const char *protocol = port->udp ? "udp" : "tcp";
-	struct netaddr addr;
-	int host_port;
-
-	if (!netaddr_parse(port->host_ip, &addr))
-		die("%s: %s is no address to publish a port at", vmm->options->pod_file, port->host_ip);
-	host_port = net_slirp_publish(vmm->slirp, port->udp, &addr, port->host_port, port->container_port);
-	if (host_port == -EADDRINUSE)
-		die("port %s:%u/%s is taken by another program; choose another hostPort or stop that program", port->host_ip,
-		    port->host_port, protocol);
-	if (host_port < 0)
-		die("port %s:%u/%s can not be published: %s", port->host_ip, port->host_port, protocol, strerror(-host_port));
-	if (port->host_port == 0)
-		log_warn("port %u/%s of the pod is published at %s:%d", port->container_port, protocol, port->host_ip,
-			 host_port);
-}
-
-/* A locally administered address; the pod's network is its own, so all pods may have the same. */
-static const uint8_t guest_mac[6] = {0x52, 0x54, 0x00, 0x70, 0x6f, 0x64};
-
-/* What libslirp complains of is the guest's doing. */
-static void network_log(const char *level, const char *message)
-{
-	static struct log_limit limit;
-
-	(void)level;
-	log_guest(&limit, "network: %s", message);
-}
-
-static struct egress *egress_make(const struct spec_pod *spec)
-{
-	static const enum egress_mode modes[] = {
-		[SPEC_EGRESS_OPEN] = EGRESS_OPEN, [SPEC_EGRESS_OFF] = EGRESS_OFF, [SPEC_EGRESS_ALLOW] = EGRESS_ALLOW};
-	const struct spec_network *network = &spec->network;
-	struct egress *egress;
-	struct netrule *rules;
-	struct netaddr resolver;
-
-	if (network->egress == SPEC_EGRESS_OPEN)
-		return NULL; /* nobody has to be asked */
-	rules = xcalloc(network->allow_count + 1, sizeof(*rules));
-	for (size_t i = 0; i < network->allow_count; i++)
-		if (!netrule_parse(network->allow[i], &rules[i]))
-			die("podvm.network.allow[%zu]: %s is no destination", i, network->allow[i]);
-	egress = egress_new(modes[network->egress], rules, network->allow_count);
-	for (size_t i = 0; i < spec->dns_count; i++)
-		if (netaddr_parse(spec->dns[i], &resolver))
-			egress_resolver_add(egress, &resolver);
-	free(rules);
-	return egress;
-}
-
-static void limits_set(struct vmm *vmm)
-{
-	const struct spec_rate *rate = &vmm->spec->network.rate;
-
-	net_rate_set(vmm->net, &(struct net_rate){.receive_bytes = rate->receive_bytes,
-						  .receive_frames = rate->receive_packets,
-						  .transmit_bytes = rate->transmit_bytes,
-						  .transmit_frames = rate->transmit_packets});
-}
-
-static void capture_start(struct vmm *vmm)
-{
-	const char *path = vmm->options->pcap;
-	int err;
-
-	if (!path)
-		return;
-	err = pcap_new(vmm->loop, path, &vmm->pcap);
-	if (err == -EINVAL)
-		die("--pcap %s: not a regular file; name one, or none that is there yet", path);
-	if (err)
-		die("--pcap %s: %s", path, strerror(-err));
-	net_capture(vmm->net, vmm->pcap);
-}
-
-static void network_make(struct vmm *vmm)
-{
-	struct net_slirp_config config = {
-		.hostname = vmm->spec->hostname[0] ? vmm->spec->hostname : NULL,
-		.mac = guest_mac,
-		.egress = vmm->egress = egress_make(vmm->spec),
-		.mtu = ABI_NET_MTU,
-		.host_loopback = false,
-	};
-
-	glib_shim_set_logger(network_log);
-	vmm->slirp = net_slirp_new(vmm->loop, vmm->net, &config);
-	if (!vmm->slirp)
-		die("the user-mode network can not be set up");
-	limits_set(vmm);
-	capture_start(vmm);
-	for (size_t i = 0; i < vmm->spec->port_count; i++)
-		port_publish(vmm, &vmm->spec->ports[i]);
-}
 
 /* ---- the machine ---- */
 
@@ -387,6 +134,46 @@ static void machine_make(struct vmm *vmm)
 		bus_add(&vmm->pio, ABI_TRACE_PORT, TRACE_PORT_COUNT, &trace_port_ops, NULL);
 }
 
+/* ---- its devices ---- */
+
+/* What the device in a slot is given. virtio-fs has a loop of its own: a file system of the host may be slow. */
+static struct virtio_env slot_env(struct vmm *vmm, unsigned slot)
+{
+	bool own_loop = slot == SLOT_FS;
+
+	return (struct virtio_env){
+		.mem = &vmm->mem,
+		.loop = own_loop ? vmm->fs_loop : vmm->loop,
+		.irq = mmio_irq(vmm->kvm, slot),
+		.own_loop = own_loop,
+	};
+}
+
+static void disk_make(struct vmm *vmm, unsigned index)
+{
+	const struct spec_volume *volume = &vmm->spec->volumes[index];
+	char serial[BLK_SERIAL_BYTES];
+	struct blk_config config = {.serial = serial, .bytes_per_s = volume->bytes_per_s, .ops_per_s = volume->ops_per_s};
+	struct virtio_env env = slot_env(vmm, SLOT_DISKS + vmm->disk_count);
+
+	snprintf(serial, sizeof(serial), ABI_DISK_SERIAL_FMT, index);
+	config.disk = vmm->disks[vmm->disk_count] = pod_file_disk_open(vmm->options->pod_file, vmm->spec, index, vmm->loop);
+	vmm->blks[vmm->disk_count++] = blk_new(&env, &config);
+}
+
+static void network_make(struct vmm *vmm)
+{
+	struct pod_network_config config = {
+		.loop = vmm->loop,
+		.net = vmm->net,
+		.spec = vmm->spec,
+		.pod_file = vmm->options->pod_file,
+		.pcap = vmm->options->pcap,
+	};
+
+	vmm->network = pod_network_new(&config);
+}
+
 static void devices_make(struct vmm *vmm)
 {
 	struct virtio_env envs[SLOT_DISKS];
@@ -396,7 +183,7 @@ static void devices_make(struct vmm *vmm)
 		envs[slot] = slot_env(vmm, slot);
 	vmm->vsock = vsock_new(&envs[SLOT_VSOCK]);
 	vmm->fs = fs_new(&envs[SLOT_FS], ABI_FS_TAG);
-	vmm->net = net_new(&envs[SLOT_NET], guest_mac, ABI_NET_MTU);
+	vmm->net = net_new(&envs[SLOT_NET], pod_network_mac, ABI_NET_MTU);
 	vmm->rng = rng_new(&envs[SLOT_RNG]);
 	vmm->balloon = balloon_new(&envs[SLOT_BALLOON]);
 	devs[SLOT_VSOCK] = vsock_dev(vmm->vsock);
@@ -411,10 +198,7 @@ static void devices_make(struct vmm *vmm)
 		devs[SLOT_DISKS + i] = blk_dev(vmm->blks[i]);
 	for (unsigned slot = 0; slot < SLOT_DISKS + vmm->disk_count; slot++)
 		mmio_attach(vmm->kvm, &vmm->mmio, devs[slot]->env.loop, devs[slot], slot);
-	for (unsigned i = 0; i < vmm->spec->container_count; i++)
-		root_share(vmm, i);
-	for (unsigned i = 0; i < vmm->spec->volume_count; i++)
-		volume_share(vmm, i);
+	pod_file_share(vmm->options->pod_file, vmm->spec, vmm->fs, &vmm->wire);
 	network_make(vmm);
 }
 
@@ -506,33 +290,10 @@ static void session_make(struct vmm *vmm)
 	vmm->session = session_new(&config);
 }
 
-static void socket_make(struct vmm *vmm, unsigned index)
-{
-	const struct spec_socket *socket = &vmm->spec->sockets[index];
-	const char *file = vmm->options->pod_file;
-	bool in = socket->direction == SPEC_SOCKET_IN;
-	char *path = path_resolve(vmm, socket->path);
-	int err = (in ? sockets_in : sockets_out)(vmm->sockets, socket->port, path);
-
-	if (err == -ENAMETOOLONG)
-		die("%s: podvm.sockets[%u].path: %s is too long for a socket: 107 bytes with the pod file's directory", file,
-		    index, path);
-	if (err == -EADDRINUSE)
-		die("%s: podvm.sockets[%u].path: another program listens at %s; stop it or choose another path", file, index,
-		    path);
-	if (err == -EEXIST && in)
-		die("%s: podvm.sockets[%u].path: %s is there and no socket; remove it or choose another path", file, index,
-		    path);
-	if (err)
-		die("%s: podvm.sockets[%u].path: %s: %s", file, index, path, strerror(-err));
-	free(path);
-}
-
 static void sockets_make(struct vmm *vmm)
 {
 	vmm->sockets = sockets_new(vmm->vsock, vmm->loop);
-	for (unsigned i = 0; i < vmm->spec->socket_count; i++)
-		socket_make(vmm, i);
+	pod_file_sockets(vmm->options->pod_file, vmm->spec, vmm->sockets);
 }
 
 /*
@@ -549,7 +310,7 @@ static void vmm_free(struct vmm *vmm)
 		log_warn("a file system of this host does not answer; podvm ends without waiting for it");
 		if (loop_lock_within(vmm->loop, FS_STOP_LIMIT_MS)) {
 			sockets_free(vmm->sockets);
-			pcap_free(vmm->pcap);
+			pod_network_capture_end(vmm->network);
 		}
 		return;
 	}
@@ -563,12 +324,10 @@ static void vmm_free(struct vmm *vmm)
 	}
 	session_free(vmm->session);
 	sockets_free(vmm->sockets);
-	net_slirp_free(vmm->slirp);
+	pod_network_free(vmm->network);
 	vsock_free(vmm->vsock);
 	fs_free(vmm->fs);
 	net_free(vmm->net);
-	pcap_free(vmm->pcap);
-	egress_free(vmm->egress);
 	rng_free(vmm->rng);
 	balloon_free(vmm->balloon);
 	serial_free(vmm->serial);
@@ -577,7 +336,6 @@ static void vmm_free(struct vmm *vmm)
 	mem_fini(&vmm->mem);
 	payload_close(&vmm->payload);
 	spec_free(vmm->spec);
-	free(vmm->pod_directory);
 }
 
 static int vmm_run(const struct run_options *options)
@@ -587,7 +345,7 @@ static int vmm_run(const struct run_options *options)
 
 	if (options->trace_boot)
 		trace_start(clock_mono_ns());
-	spec_load(&vmm);
+	vmm.spec = pod_file_read(options->pod_file, options->strict);
 	kernel_find(&vmm);
 	trace_mark("pod file read");
 	kvm_refuse_emulated();
