@@ -86,6 +86,7 @@ struct vmm {
 	struct disk *disks[SPEC_DISKS_MAX];
 	struct blk *blks[SPEC_DISKS_MAX];
 	unsigned disk_count;
+	struct virtio_dev *devs[SLOT_MAX]; /* what is in a slot: SLOT_DISKS + disk_count of them */
 	struct wire_pod wire;
 	struct session *session;
 	struct sockets *sockets;
@@ -149,16 +150,18 @@ static struct virtio_env slot_env(struct vmm *vmm, unsigned slot)
 	};
 }
 
-static void disk_make(struct vmm *vmm, unsigned index)
+static void disk_make(struct vmm *vmm, unsigned volume_index)
 {
-	const struct spec_volume *volume = &vmm->spec->volumes[index];
+	const struct spec_volume *volume = &vmm->spec->volumes[volume_index];
+	unsigned i = vmm->disk_count++, slot = SLOT_DISKS + i;
+	struct virtio_env env = slot_env(vmm, slot);
 	char serial[BLK_SERIAL_BYTES];
 	struct blk_config config = {.serial = serial, .bytes_per_s = volume->bytes_per_s, .ops_per_s = volume->ops_per_s};
-	struct virtio_env env = slot_env(vmm, SLOT_DISKS + vmm->disk_count);
 
-	snprintf(serial, sizeof(serial), ABI_DISK_SERIAL_FMT, index);
-	config.disk = vmm->disks[vmm->disk_count] = pod_file_disk_open(vmm->options->pod_file, vmm->spec, index, vmm->loop);
-	vmm->blks[vmm->disk_count++] = blk_new(&env, &config);
+	snprintf(serial, sizeof(serial), ABI_DISK_SERIAL_FMT, volume_index);
+	config.disk = vmm->disks[i] = pod_file_disk_open(vmm->options->pod_file, vmm->spec, volume_index, vmm->loop);
+	vmm->blks[i] = blk_new(&env, &config);
+	vmm->devs[slot] = blk_dev(vmm->blks[i]);
 }
 
 static void network_make(struct vmm *vmm)
@@ -177,7 +180,6 @@ static void network_make(struct vmm *vmm)
 static void devices_make(struct vmm *vmm)
 {
 	struct virtio_env envs[SLOT_DISKS];
-	struct virtio_dev *devs[SLOT_MAX];
 
 	for (unsigned slot = 0; slot < SLOT_DISKS; slot++)
 		envs[slot] = slot_env(vmm, slot);
@@ -186,18 +188,16 @@ static void devices_make(struct vmm *vmm)
 	vmm->net = net_new(&envs[SLOT_NET], pod_network_mac, ABI_NET_MTU);
 	vmm->rng = rng_new(&envs[SLOT_RNG]);
 	vmm->balloon = balloon_new(&envs[SLOT_BALLOON]);
-	devs[SLOT_VSOCK] = vsock_dev(vmm->vsock);
-	devs[SLOT_FS] = fs_dev(vmm->fs);
-	devs[SLOT_NET] = net_dev(vmm->net);
-	devs[SLOT_RNG] = rng_dev(vmm->rng);
-	devs[SLOT_BALLOON] = balloon_dev(vmm->balloon);
+	vmm->devs[SLOT_VSOCK] = vsock_dev(vmm->vsock);
+	vmm->devs[SLOT_FS] = fs_dev(vmm->fs);
+	vmm->devs[SLOT_NET] = net_dev(vmm->net);
+	vmm->devs[SLOT_RNG] = rng_dev(vmm->rng);
+	vmm->devs[SLOT_BALLOON] = balloon_dev(vmm->balloon);
 	for (unsigned i = 0; i < vmm->spec->volume_count; i++)
 		if (vmm->spec->volumes[i].kind == SPEC_VOLUME_RAW)
 			disk_make(vmm, i);
-	for (unsigned i = 0; i < vmm->disk_count; i++)
-		devs[SLOT_DISKS + i] = blk_dev(vmm->blks[i]);
 	for (unsigned slot = 0; slot < SLOT_DISKS + vmm->disk_count; slot++)
-		mmio_attach(vmm->kvm, &vmm->mmio, devs[slot]->env.loop, devs[slot], slot);
+		mmio_attach(vmm->kvm, &vmm->mmio, vmm->devs[slot]->env.loop, vmm->devs[slot], slot);
 	pod_file_share(vmm->options->pod_file, vmm->spec, vmm->fs, &vmm->wire);
 	network_make(vmm);
 }
@@ -303,9 +303,6 @@ static void sockets_make(struct vmm *vmm)
  */
 static void vmm_free(struct vmm *vmm)
 {
-	struct virtio_dev *devs[] = {vsock_dev(vmm->vsock), fs_dev(vmm->fs), net_dev(vmm->net), rng_dev(vmm->rng),
-				     balloon_dev(vmm->balloon)};
-
 	if (!loop_thread_stop_within(vmm->fs_thread, FS_STOP_LIMIT_MS)) {
 		log_warn("a file system of this host does not answer; podvm ends without waiting for it");
 		if (loop_lock_within(vmm->loop, FS_STOP_LIMIT_MS)) {
@@ -315,10 +312,9 @@ static void vmm_free(struct vmm *vmm)
 		return;
 	}
 	kvm_free(vmm->kvm);
-	for (unsigned i = 0; i < ARRAY_SIZE(devs); i++)
-		mmio_detach(devs[i]->env.loop, devs[i]);
+	for (unsigned slot = 0; slot < SLOT_DISKS + vmm->disk_count; slot++)
+		mmio_detach(vmm->devs[slot]->env.loop, vmm->devs[slot]);
 	for (unsigned i = 0; i < vmm->disk_count; i++) {
-		mmio_detach(vmm->loop, blk_dev(vmm->blks[i]));
 		blk_free(vmm->blks[i]);
 		disk_close(vmm->disks[i]);
 	}
