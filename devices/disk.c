@@ -58,7 +58,7 @@ struct disk {
 	bool no_punch, no_zero_range;	  /* the file system said so */
 	bool cancelling;
 	unsigned in_flight;
-	struct disk_io *early, **early_end;
+	struct disk_io_list early;
 	void (*batch)(void *ctx);
 	void *batch_ctx;
 	struct log_limit limit;
@@ -69,22 +69,12 @@ static uint8_t zeroes[PIECE_BYTES] __attribute__((aligned(DIRECT_ALIGN_GUESS)));
 
 /* ---- a request, step by step ---- */
 
-static void event_write(struct disk *disk)
-{
-	uint64_t one = 1;
-
-	if (write(disk->event_fd, &one, sizeof(one)) < 0)
-		log_guest(&disk->limit, "disk: an event can not be signalled: errno %d", errno);
-}
-
 static void early_put(struct disk *disk, struct disk_request *request, int err)
 {
 	request->way = WAY_EARLY;
 	request->io.result = err;
-	request->io.next = NULL;
-	*disk->early_end = &request->io;
-	disk->early_end = &request->io.next;
-	event_write(disk);
+	disk_io_list_put(&disk->early, &request->io);
+	disk_event_write(disk->event_fd, &disk->limit);
 }
 
 static const char *const op_names[] = {
@@ -352,18 +342,14 @@ static void step_over(struct disk_request *request)
 
 static unsigned reap_early(struct disk *disk)
 {
-	struct disk_io *io = disk->early;
+	struct disk_io_list early = disk->early;
+	struct disk_io *io;
 	unsigned count = 0;
 
 	/* What is added meanwhile wrote event_fd again. */
-	disk->early = NULL;
-	disk->early_end = &disk->early;
-	for (; io; count++) {
-		struct disk_io *next = io->next;
-
+	disk->early = (struct disk_io_list){0};
+	for (; (io = disk_io_list_take(&early)); count++)
 		step_over(CONTAINER_OF(io, struct disk_request, io));
-		io = next;
-	}
 	return count;
 }
 
@@ -377,7 +363,7 @@ static void reap(struct disk *disk)
 		count++;
 	}
 	if (count >= REAP_MAX)
-		event_write(disk);
+		disk_event_write(disk->event_fd, &disk->limit);
 	if (disk->in_flight == 0)
 		disk->cancelling = false;
 	disk->engine->ops->go(disk->engine); /* steps that followed */
@@ -570,7 +556,6 @@ static struct disk *disk_make(struct loop *loop, const struct disk_config *confi
 	disk->fd = disk->event_fd = -1;
 	disk->mem_align = 1;
 	disk->block_bytes = DISK_SECTOR_BYTES;
-	disk->early_end = &disk->early;
 	return disk;
 }
 

@@ -6,6 +6,8 @@
 #ifndef DEVICES_DISK_ENGINE_H
 #define DEVICES_DISK_ENGINE_H
 
+#include "lib/log.h"
+
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -22,6 +24,16 @@ struct disk_io {
 	int64_t result; /* what the call returned, or -errno */
 	struct disk_io *next; /* for whoever holds it */
 };
+
+/* Steps in the order they came. Zeroed it is empty. take: NULL when there is none. */
+struct disk_io_list {
+	struct disk_io *first, *last; /* last: while there is a first */
+};
+void disk_io_list_put(struct disk_io_list *list, struct disk_io *io);
+struct disk_io *disk_io_list_take(struct disk_io_list *list);
+
+/* Has the disk reap. */
+void disk_event_write(int event_fd, struct log_limit *limit);
 
 struct disk_engine;
 

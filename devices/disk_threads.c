@@ -24,16 +24,12 @@
 
 enum { WORKERS_MAX = 4, STACK_BYTES = 128 << 10 };
 
-struct io_list {
-	struct disk_io *first, **end;
-};
-
 struct threads {
 	struct disk_engine engine;
 	int event_fd;
 	pthread_mutex_t mutex;
 	pthread_cond_t more;
-	struct io_list waiting, done;
+	struct disk_io_list waiting, done;
 	unsigned waiting_count, idle, workers;
 	bool stop;
 	pthread_t ids[WORKERS_MAX];
@@ -43,25 +39,6 @@ struct threads {
 static struct threads *threads_of(struct disk_engine *engine)
 {
 	return CONTAINER_OF(engine, struct threads, engine);
-}
-
-static void list_put(struct io_list *list, struct disk_io *io)
-{
-	io->next = NULL;
-	*list->end = io;
-	list->end = &io->next;
-}
-
-static struct disk_io *list_take(struct io_list *list)
-{
-	struct disk_io *io = list->first;
-
-	if (io) {
-		list->first = io->next;
-		if (!list->first)
-			list->end = &list->first;
-	}
-	return io;
 }
 
 static int64_t io_call(const struct disk_io *io)
@@ -89,11 +66,9 @@ static int64_t io_call(const struct disk_io *io)
 /* With the mutex held. */
 static void done_put(struct threads *threads, struct disk_io *io)
 {
-	uint64_t one = 1;
-
-	if (!threads->done.first && write(threads->event_fd, &one, sizeof(one)) < 0)
-		log_guest(&threads->limit, "disk: an event can not be signalled: errno %d", errno);
-	list_put(&threads->done, io);
+	if (!threads->done.first)
+		disk_event_write(threads->event_fd, &threads->limit);
+	disk_io_list_put(&threads->done, io);
 }
 
 static void *worker(void *ctx)
@@ -102,7 +77,7 @@ static void *worker(void *ctx)
 
 	pthread_mutex_lock(&threads->mutex);
 	while (!threads->stop) {
-		struct disk_io *io = list_take(&threads->waiting);
+		struct disk_io *io = disk_io_list_take(&threads->waiting);
 
 		if (!io) {
 			threads->idle++;
@@ -145,7 +120,7 @@ static void waiting_fail(struct threads *threads, int err)
 {
 	struct disk_io *io;
 
-	while ((io = list_take(&threads->waiting))) {
+	while ((io = disk_io_list_take(&threads->waiting))) {
 		io->result = err;
 		done_put(threads, io);
 	}
@@ -157,7 +132,7 @@ static void threads_submit(struct disk_engine *engine, struct disk_io *io)
 	struct threads *threads = threads_of(engine);
 
 	pthread_mutex_lock(&threads->mutex);
-	list_put(&threads->waiting, io);
+	disk_io_list_put(&threads->waiting, io);
 	threads->waiting_count++;
 	pthread_mutex_unlock(&threads->mutex);
 }
@@ -190,7 +165,7 @@ static struct disk_io *threads_reap(struct disk_engine *engine)
 	struct disk_io *io;
 
 	pthread_mutex_lock(&threads->mutex);
-	io = list_take(&threads->done);
+	io = disk_io_list_take(&threads->done);
 	pthread_mutex_unlock(&threads->mutex);
 	return io;
 }
@@ -234,8 +209,6 @@ struct disk_engine *disk_threads_new(int event_fd)
 
 	threads->engine.ops = &threads_ops;
 	threads->event_fd = event_fd;
-	threads->waiting.end = &threads->waiting.first;
-	threads->done.end = &threads->done.first;
 	pthread_mutex_init(&threads->mutex, NULL);
 	pthread_cond_init(&threads->more, NULL);
 	return &threads->engine;

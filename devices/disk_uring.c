@@ -16,13 +16,12 @@
 #include <errno.h>
 #include <liburing.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 struct uring {
 	struct disk_engine engine;
 	struct io_uring ring;
 	unsigned queued; /* submission entries filled, but not handed over */
-	struct disk_io *refused, **refused_end; /* the kernel would not take them */
+	struct disk_io_list refused; /* the kernel would not take them */
 	int event_fd;
 	struct log_limit limit;
 };
@@ -32,21 +31,11 @@ static struct uring *uring_of(struct disk_engine *engine)
 	return CONTAINER_OF(engine, struct uring, engine);
 }
 
-static void event_write(struct uring *uring)
-{
-	uint64_t one = 1;
-
-	if (write(uring->event_fd, &one, sizeof(one)) < 0)
-		log_guest(&uring->limit, "disk: an event can not be signalled: errno %d", errno);
-}
-
 static void io_refuse(struct uring *uring, struct disk_io *io, int err)
 {
 	io->result = err;
-	io->next = NULL;
-	*uring->refused_end = io;
-	uring->refused_end = &io->next;
-	event_write(uring);
+	disk_io_list_put(&uring->refused, io);
+	disk_event_write(uring->event_fd, &uring->limit);
 }
 
 /*
@@ -65,7 +54,7 @@ static void uring_go(struct disk_engine *engine)
 	if (err < 0 && err != -EAGAIN && err != -EBUSY && err != -EINTR)
 		log_guest(&uring->limit, "disk: io_uring takes no requests: errno %d", -err);
 	if (uring->queued)
-		event_write(uring);
+		disk_event_write(uring->event_fd, &uring->limit);
 }
 
 static void sqe_fill(struct io_uring_sqe *sqe, struct disk_io *io)
@@ -104,18 +93,6 @@ static void uring_submit(struct disk_engine *engine, struct disk_io *io)
 	uring->queued++;
 }
 
-static struct disk_io *refused_take(struct uring *uring)
-{
-	struct disk_io *io = uring->refused;
-
-	if (io) {
-		uring->refused = io->next;
-		if (!uring->refused)
-			uring->refused_end = &uring->refused;
-	}
-	return io;
-}
-
 static struct disk_io *uring_reap(struct disk_engine *engine)
 {
 	struct uring *uring = uring_of(engine);
@@ -131,7 +108,7 @@ static struct disk_io *uring_reap(struct disk_engine *engine)
 		io->result = result;
 		return io;
 	}
-	return refused_take(uring);
+	return disk_io_list_take(&uring->refused);
 }
 
 /* Kernels before 5.19 know no "all of them": they answer EINVAL, and everything is waited for. */
@@ -179,7 +156,6 @@ struct disk_engine *disk_uring_new(int event_fd)
 	}
 	uring->engine.ops = &uring_ops;
 	uring->event_fd = event_fd;
-	uring->refused_end = &uring->refused;
 	err = io_uring_register_eventfd(&uring->ring, event_fd);
 	if (err < 0) {
 		uring_free(&uring->engine);

@@ -56,20 +56,12 @@ static int64_t carry_out(struct disk_fake *fake, const struct disk_io *io)
 	return -EINVAL;
 }
 
-static void append(struct disk_io **list, struct disk_io *io)
-{
-	io->next = NULL;
-	while (*list)
-		list = &(*list)->next;
-	*list = io;
-}
-
 static void finish(struct disk_fake *fake, struct disk_io *io, int64_t result)
 {
 	uint64_t one = 1;
 
 	io->result = result;
-	append(&fake->done, io);
+	disk_io_list_put(&fake->done, io);
 	if (write(fake->event_fd, &one, sizeof(one)) != sizeof(one))
 		abort();
 }
@@ -83,7 +75,7 @@ static void fake_submit(struct disk_engine *engine, struct disk_io *io)
 		bytes += io->iov[i].iov_len;
 	fake->log[fake->log_count++ % DISK_FAKE_LOG_MAX] =
 		(struct disk_fake_entry){io->op, io->flags, io->offset, bytes};
-	append(&fake->held, io);
+	disk_io_list_put(&fake->held, io);
 }
 
 static void fake_go(struct disk_engine *engine)
@@ -97,31 +89,24 @@ static void fake_go(struct disk_engine *engine)
 static struct disk_io *fake_reap(struct disk_engine *engine)
 {
 	struct disk_fake *fake = fake_of(engine);
-	struct disk_io *io = fake->done;
-
-	if (io)
-		fake->done = io->next;
-	return io;
+	return disk_io_list_take(&fake->done);
 }
 
 static void fake_cancel(struct disk_engine *engine)
 {
 	struct disk_fake *fake = fake_of(engine);
+	struct disk_io *io;
 
 	fake->cancels++;
-	while (fake->held && !fake->ignore_cancel) {
-		struct disk_io *io = fake->held;
-
-		fake->held = io->next;
+	while (!fake->ignore_cancel && (io = disk_io_list_take(&fake->held)))
 		finish(fake, io, -ECANCELED);
-	}
 }
 
 static void fake_free(struct disk_engine *engine)
 {
 	struct disk_fake *fake = fake_of(engine);
 
-	if (fake->held || fake->done)
+	if (fake->held.first || fake->done.first)
 		abort(); /* something is under way */
 	if (fake->freed)
 		*fake->freed = true;
@@ -156,25 +141,24 @@ struct disk *disk_fake_new(struct loop *loop, const struct disk_config *config, 
 
 bool disk_fake_release(struct disk_fake *fake)
 {
-	struct disk_io *io = fake->held;
+	struct disk_io *io = disk_io_list_take(&fake->held);
 
 	if (!io)
 		return false;
-	fake->held = io->next;
 	finish(fake, io, carry_out(fake, io));
 	return true;
 }
 
 bool disk_fake_release_newest(struct disk_fake *fake)
 {
-	struct disk_io **at = &fake->held, *io;
+	struct disk_io_list older = {0};
+	struct disk_io *io;
 
-	if (!*at)
+	while ((io = disk_io_list_take(&fake->held)) && fake->held.first)
+		disk_io_list_put(&older, io);
+	fake->held = older;
+	if (!io)
 		return false;
-	while ((*at)->next)
-		at = &(*at)->next;
-	io = *at;
-	*at = NULL;
 	finish(fake, io, carry_out(fake, io));
 	return true;
 }
@@ -189,7 +173,7 @@ unsigned disk_fake_held(const struct disk_fake *fake)
 {
 	unsigned count = 0;
 
-	for (const struct disk_io *io = fake->held; io; io = io->next)
+	for (const struct disk_io *io = fake->held.first; io; io = io->next)
 		count++;
 	return count;
 }

@@ -31,7 +31,7 @@ struct disk_fake {
 	/* Decides a step: the result is *result when it returns true, else it is carried out. May be NULL. */
 	bool (*decide)(struct disk_fake *fake, const struct disk_io *io, int64_t *result);
 	unsigned errors_left; /* for decide() */
-	struct disk_io *held, *done;
+	struct disk_io_list held, done;
 	struct disk_fake_entry log[DISK_FAKE_LOG_MAX]; /* what was submitted */
 	unsigned log_count, cancels;
 	bool *freed; /* set to true when the engine is freed; may be NULL */
