@@ -120,11 +120,10 @@ static void start_ring(struct rig *rig, unsigned queue)
 	rig_write(rig, REG_QUEUE_READY, 1);
 }
 
-bool rig_start(struct rig *rig, struct virtio_dev *dev, uint64_t features)
+bool rig_negotiate(struct rig *rig, uint64_t features)
 {
 	uint32_t status = RIG_ACKNOWLEDGE;
 
-	rig->dev = dev;
 	features |= RIG_F_VERSION_1;
 	rig_reset(rig);
 	rig_write(rig, RIG_REG_STATUS, status);
@@ -134,7 +133,15 @@ bool rig_start(struct rig *rig, struct virtio_dev *dev, uint64_t features)
 	rig_write(rig, REG_DRIVER_FEATURES_SEL, 1);
 	rig_write(rig, REG_DRIVER_FEATURES, (uint32_t)(features >> 32));
 	rig_write(rig, RIG_REG_STATUS, status |= RIG_FEATURES_OK);
-	if (!(rig_read(rig, RIG_REG_STATUS) & RIG_FEATURES_OK))
+	return rig_read(rig, RIG_REG_STATUS) & RIG_FEATURES_OK;
+}
+
+bool rig_start(struct rig *rig, struct virtio_dev *dev, uint64_t features)
+{
+	uint32_t status = RIG_ACKNOWLEDGE | RIG_DRIVER | RIG_FEATURES_OK;
+
+	rig->dev = dev;
+	if (!rig_negotiate(rig, features))
 		return false;
 	for (unsigned i = 0; i < dev->queue_count; i++)
 		start_ring(rig, i);

@@ -109,6 +109,8 @@ void rig_fini(struct rig *rig);
  * entries. False when the device refuses FEATURES_OK. May be called again: it begins with a reset and empty rings.
  */
 bool rig_start(struct rig *rig, struct virtio_dev *dev, uint64_t features);
+/* The first half of it, with rig->dev: from reset to FEATURES_OK, no queue set up. False when that is refused. */
+bool rig_negotiate(struct rig *rig, uint64_t features);
 /* Writes 0 to status. */
 void rig_reset(struct rig *rig);
 

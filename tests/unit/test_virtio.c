@@ -15,6 +15,23 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+static struct rng *rng;
+
+/* An rng that runs with features; its ring. */
+static struct ring *rng_make(uint64_t features)
+{
+	rig_init(&rig);
+	rng = rng_new(&rig.env);
+	CHECK(rig_start(&rig, rng_dev(rng), features));
+	return &rig.rings[0];
+}
+
+static void rng_end(void)
+{
+	rng_free(rng);
+	rig_fini(&rig);
+}
+
 TEST(identity_registers)
 {
 	idle_make();
@@ -131,13 +148,8 @@ TEST(queues_are_frozen_while_running)
 /* 4.2.2.2: the driver writes 0, reads 0, and then the rings are its own. There is no way back but a reset. */
 TEST(stopped_queue_is_left_alone)
 {
-	struct rng *rng;
-	struct ring *ring;
+	struct ring *ring = rng_make(0);
 
-	rig_init(&rig);
-	rng = rng_new(&rig.env);
-	CHECK(rig_start(&rig, rng_dev(rng), 0));
-	ring = &rig.rings[0];
 	ring_post(ring, 16);
 	CHECK_INT(ring_take(ring, NULL, 0), 16);
 	rig_write(&rig, VIRTIO_MMIO_QUEUE_SEL, 0);
@@ -155,17 +167,13 @@ TEST(stopped_queue_is_left_alone)
 	CHECK(rig_start(&rig, rng_dev(rng), 0));
 	ring_post(ring, 16);
 	CHECK_INT(ring_take(ring, NULL, 0), 16);
-	rng_free(rng);
-	rig_fini(&rig);
+	rng_end();
 }
 
-static void queue_try(uint32_t num, uint64_t desc, uint64_t avail, uint64_t used)
+/* Up to DRIVER_OK, with a first queue as the driver says. */
+static void queue_try(uint64_t features, uint32_t num, uint64_t desc, uint64_t avail, uint64_t used)
 {
-	rig_write(&rig, VIRTIO_MMIO_STATUS, 0);
-	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER);
-	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES, 1);
-	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER | RIG_FEATURES_OK);
+	CHECK(rig_negotiate(&rig, features));
 	rig_write(&rig, VIRTIO_MMIO_QUEUE_SEL, 0);
 	rig_write(&rig, VIRTIO_MMIO_QUEUE_NUM, num);
 	rig_write(&rig, VIRTIO_MMIO_QUEUE_DESC_LOW, (uint32_t)desc);
@@ -198,11 +206,11 @@ TEST(bad_queues_need_a_reset)
 
 	idle_make();
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		queue_try(bad[i].num, bad[i].desc, bad[i].avail, bad[i].used);
+		queue_try(0, bad[i].num, bad[i].desc, bad[i].avail, bad[i].used);
 		CHECK_INT(rig_read(&rig, VIRTIO_MMIO_QUEUE_READY), 0);
 		CHECK(rig_read(&rig, VIRTIO_MMIO_STATUS) & RIG_NEEDS_RESET);
 	}
-	queue_try(4, 0x1000, 0x2000, 0x3000);
+	queue_try(0, 4, 0x1000, 0x2000, 0x3000);
 	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_QUEUE_READY), 1);
 	CHECK(!(rig_read(&rig, VIRTIO_MMIO_STATUS) & RIG_NEEDS_RESET));
 	idle_end();
@@ -210,13 +218,8 @@ TEST(bad_queues_need_a_reset)
 
 TEST(broken_ring_lets_the_rest_live)
 {
-	struct rng *rng;
-	struct ring *ring;
+	struct ring *ring = rng_make(0);
 
-	rig_init(&rig);
-	rng = rng_new(&rig.env);
-	CHECK(rig_start(&rig, rng_dev(rng), 0));
-	ring = &rig.rings[0];
 	ring_offer(ring, RING_NUM);
 	ring_kick(ring);
 	CHECK(rig_read(&rig, VIRTIO_MMIO_STATUS) & RIG_NEEDS_RESET);
@@ -225,20 +228,14 @@ TEST(broken_ring_lets_the_rest_live)
 	ring = &rig.rings[0];
 	ring_post(ring, 16);
 	CHECK_INT(ring_take(ring, NULL, 0), 16);
-	rng_free(rng);
-	rig_fini(&rig);
+	rng_end();
 }
 
 TEST(rng_fills_and_caps)
 {
-	struct rng *rng;
+	struct ring *ring = rng_make(0);
 	uint8_t bytes[64], zero[64] = {0};
-	struct ring *ring;
 
-	rig_init(&rig);
-	rng = rng_new(&rig.env);
-	CHECK(rig_start(&rig, rng_dev(rng), 0));
-	ring = &rig.rings[0];
 	ring_post(ring, sizeof(bytes));
 	CHECK_INT(ring_take(ring, bytes, sizeof(bytes)), sizeof(bytes));
 	CHECK(memcmp(bytes, zero, sizeof(bytes)) != 0);
@@ -247,19 +244,13 @@ TEST(rng_fills_and_caps)
 	ring_send(ring, "no room", 7); /* a chain that can not be answered still comes back */
 	CHECK_INT(ring_take(ring, NULL, 0), 0);
 	CHECK_INT(rig.irqs, 3);
-	rng_free(rng);
-	rig_fini(&rig);
+	rng_end();
 }
 
 TEST(rng_work_is_bounded_per_kick)
 {
-	struct rng *rng;
-	struct ring *ring;
+	struct ring *ring = rng_make(0);
 
-	rig_init(&rig);
-	rng = rng_new(&rig.env);
-	CHECK(rig_start(&rig, rng_dev(rng), 0));
-	ring = &rig.rings[0];
 	/* The device writes into the avail ring itself: every answer may make new work. It must not go on for ever. */
 	for (unsigned i = 0; i < RING_NUM; i++) {
 		*ring_desc(ring, i) = (struct ring_desc){ring->avail_gpa, 4 + 2 * RING_NUM, RING_DESC_WRITE, 0};
@@ -267,20 +258,14 @@ TEST(rng_work_is_bounded_per_kick)
 	}
 	ring_kick(ring);
 	CHECK(ring_takeable(ring) <= RING_NUM);
-	rng_free(rng);
-	rig_fini(&rig);
+	rng_end();
 }
 
 /* A full ring is as much as one kick may do: what is there then waits for the next turn. */
 TEST(rng_goes_on_in_the_next_turn)
 {
-	struct rng *rng;
-	struct ring *ring;
+	struct ring *ring = rng_make(0);
 
-	rig_init(&rig);
-	rng = rng_new(&rig.env);
-	CHECK(rig_start(&rig, rng_dev(rng), 0));
-	ring = &rig.rings[0];
 	for (unsigned i = 0; i < RING_NUM; i++)
 		ring_add(ring, NULL, 0, &(struct ring_buf){RIG_DATA_GPA, 16}, 1);
 	ring_kick(ring);
@@ -288,8 +273,7 @@ TEST(rng_goes_on_in_the_next_turn)
 	CHECK_INT(rng_dev(rng)->again_queues, 1);
 	rig_turn(&rig);
 	CHECK_INT(rng_dev(rng)->again_queues, 0);
-	rng_free(rng);
-	rig_fini(&rig);
+	rng_end();
 }
 
 /* A ring of one whose answer makes the next chain: the device copies what it reads over avail->idx. */
@@ -303,17 +287,7 @@ TEST(work_that_makes_work_waits_for_its_turn)
 	rig_init(&rig);
 	count_dev_init(&count, &rig.env, 1);
 	rig.dev = &count.dev;
-	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE);
-	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER);
-	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)RIG_F_INDIRECT_DESC);
-	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-	rig_write(&rig, VIRTIO_MMIO_DRIVER_FEATURES, 1);
-	rig_write(&rig, VIRTIO_MMIO_STATUS, RIG_ACKNOWLEDGE | RIG_DRIVER | RIG_FEATURES_OK);
-	rig_write(&rig, VIRTIO_MMIO_QUEUE_NUM, 1);
-	rig_write(&rig, VIRTIO_MMIO_QUEUE_DESC_LOW, (uint32_t)desc);
-	rig_write(&rig, VIRTIO_MMIO_QUEUE_AVAIL_LOW, (uint32_t)avail);
-	rig_write(&rig, VIRTIO_MMIO_QUEUE_USED_LOW, (uint32_t)used);
-	rig_write(&rig, VIRTIO_MMIO_QUEUE_READY, 1);
+	queue_try(RIG_F_INDIRECT_DESC, 1, desc, avail, used);
 	rig_write(&rig, VIRTIO_MMIO_STATUS, 15);
 	memcpy(rig_at(&rig, 0x5000), table, sizeof(table));
 	memcpy(rig_at(&rig, desc), &(struct ring_desc){0x5000, sizeof(table), RING_DESC_INDIRECT, 0}, 16);
@@ -415,33 +389,28 @@ TEST(features_can_be_tried_again)
 
 TEST(state_moves_in_mid_work)
 {
-	struct rng *rng, *other;
+	struct ring *ring = rng_make(RIG_F_EVENT_IDX | RIG_F_INDIRECT_DESC);
+	struct rng *other = rng_new(&rig.env);
 	struct rng_state state;
-	struct ring *ring;
 	unsigned irqs;
 
-	rig_init(&rig);
-	rng = rng_new(&rig.env);
-	other = rng_new(&rig.env);
-	CHECK(rig_start(&rig, rng_dev(rng), RIG_F_EVENT_IDX | RIG_F_INDIRECT_DESC));
-	ring = &rig.rings[0];
 	ring_post(ring, 64);
 	ring_add(ring, NULL, 0, &(struct ring_buf){rig_alloc(&rig, 100), 100}, 1); /* offered, not kicked */
 	rng_save(rng, &state);
 	CHECK_INT(state.virtio.queues[0].last_avail, 1);
 	rng_free(rng);
+	rng = other;
 	irqs = rig.irqs;
-	CHECK_INT(rng_load(other, &state), 0);
+	CHECK_INT(rng_load(rng, &state), 0);
 	CHECK_INT(rig.irqs, irqs + 1); /* the one that nobody acknowledged */
-	rig.dev = rng_dev(other);
+	rig.dev = rng_dev(rng);
 	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_STATUS), 15);
 	rig_turn(&rig);
 	CHECK_INT(ring_take(ring, NULL, 0), 64);
 	CHECK_INT(ring_take(ring, NULL, 0), 100);
 	ring_post(ring, 5);
 	CHECK_INT(ring_take(ring, NULL, 0), 5);
-	rng_free(other);
-	rig_fini(&rig);
+	rng_end();
 }
 
 TEST(state_is_not_trusted)
