@@ -20,7 +20,6 @@
 
 enum {
 	DISK_BYTES = 256 << 10,
-	RECORD_HEAD = 3,
 	RECORDS_MAX = 128,
 	PIECES_MAX = 32,
 	HEADER = 16,
@@ -202,16 +201,14 @@ static void act(enum what what, const uint8_t *bytes, size_t count)
 
 static void play(const uint8_t *data, size_t bytes)
 {
-	for (unsigned i = 0; i < RECORDS_MAX && bytes >= RECORD_HEAD; i++) {
-		enum what what = data[0] % KINDS;
-		size_t count = data[1] | (size_t)data[2] << 8;
+	struct input in = { data, bytes };
 
-		data += RECORD_HEAD;
-		bytes -= RECORD_HEAD;
-		count = MIN(count, bytes);
-		act(what, data, count);
-		data += count;
-		bytes -= count;
+	for (unsigned i = 0; i < RECORDS_MAX && in.bytes >= INPUT_RECORD_HEAD; i++) {
+		size_t count;
+		enum what what = input_byte(&in) % KINDS;
+		const uint8_t *record = input_record(&in, &count);
+
+		act(what, record, count);
 		must(disk_in_flight(disk) <= RING_NUM, "more in flight than the ring holds");
 		/* Chains are not taken back, and guest memory not given back, before the next start. */
 		if (spent > RING_NUM - 2 * PIECES_MAX || rig.next_gpa > RIG_BYTES / 2 ||

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORD_HEAD = 3, RECORDS_MAX = 256, TEXT_MAX = 512 };
+enum { RECORDS_MAX = 256, TEXT_MAX = 512 };
 
 enum what { ANSWER, RULE, ASK, HEAR, LATER, KINDS };
 
@@ -122,21 +122,18 @@ static struct egress *make(enum egress_mode mode, const char *const *rules, size
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	static const char *const rules[] = { "10.1.0.0/16", "[2001:db8::/32]:443", "example.org:443", "*.example.org" };
+	struct input in = { data, bytes };
 
 	now_ns = UINT64_C(1000000000000);
 	with_names = make(EGRESS_ALLOW, rules, 4);
 	without = make(EGRESS_ALLOW, rules, 2);
 	off = make(EGRESS_OFF, NULL, 0);
-	for (unsigned i = 0; i < RECORDS_MAX && bytes >= RECORD_HEAD; i++) {
-		enum what what = data[0] % KINDS;
-		size_t count = data[1] | (size_t)data[2] << 8;
+	for (unsigned i = 0; i < RECORDS_MAX && in.bytes >= INPUT_RECORD_HEAD; i++) {
+		size_t count;
+		enum what what = input_byte(&in) % KINDS;
+		const uint8_t *record = input_record(&in, &count);
 
-		data += RECORD_HEAD;
-		bytes -= RECORD_HEAD;
-		count = MIN(count, bytes);
-		act(what, data, count);
-		data += count;
-		bytes -= count;
+		act(what, record, count);
 	}
 	if (egress_learned(without, now_ns) || egress_learned(off, now_ns))
 		abort();

@@ -26,7 +26,6 @@
 
 enum {
 	HEADER = 12,
-	RECORD_HEAD = 3,
 	RECORDS_MAX = 64,
 	PIECES_MAX = 64,
 };
@@ -220,16 +219,14 @@ static void act(enum what what, const uint8_t *bytes, size_t count)
 
 static void play(const uint8_t *data, size_t bytes)
 {
-	for (unsigned i = 0; i < RECORDS_MAX && bytes >= RECORD_HEAD; i++) {
-		enum what what = data[0] % KINDS;
-		size_t count = data[1] | (size_t)data[2] << 8;
+	struct input in = { data, bytes };
 
-		data += RECORD_HEAD;
-		bytes -= RECORD_HEAD;
-		count = MIN(count, bytes);
-		act(what, data, count);
-		data += count;
-		bytes -= count;
+	for (unsigned i = 0; i < RECORDS_MAX && in.bytes >= INPUT_RECORD_HEAD; i++) {
+		size_t count;
+		enum what what = input_byte(&in) % KINDS;
+		const uint8_t *record = input_record(&in, &count);
+
+		act(what, record, count);
 		/* Chains are not taken back: a receive buffer may lie on the used ring and fill it with nonsense. */
 		spent += what == SEND_IN_PIECES ? PIECES_MAX : 1;
 		if (spent > RING_NUM - PIECES_MAX || rig_read(&rig, RIG_REG_STATUS) & RIG_NEEDS_RESET)

@@ -64,4 +64,14 @@ static inline const uint8_t *input_run(struct input *in, size_t want, size_t *co
 	return at;
 }
 
+/*
+ * The body of a record: its length in two bytes, then so many bytes or those that are left. A record is its kind, a byte the
+ * target takes first, and this; less than INPUT_RECORD_HEAD bytes are none.
+ */
+enum { INPUT_RECORD_HEAD = 3 };
+static inline const uint8_t *input_record(struct input *in, size_t *count)
+{
+	return input_run(in, input_word(in), count);
+}
+
 #endif
