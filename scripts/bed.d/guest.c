@@ -464,7 +464,8 @@ static unsigned char command_serve(struct command *c) {
 // Holds a machine with one CPU, which never runs, for the life of the bed. KVM has static keys that count machines (preempt notifiers) and
 // CPUs whose local APIC is off; without this one each start and end of a pod would have the bed's kernel patch its own code in
 // the scheduler and in kvm. QEMU 7.2's multi-threaded TCG now and then goes on running the breakpoint of such a patch from a stale
-// translation, and then that CPU of the bed hangs for ever. So the keys change once, here, before there is anything to disturb.
+// translation, and then that CPU of the bed hangs for ever. So the keys change once, here, while the first CPU is the only one that runs
+// (maxcpus=1): cpus_start() comes after it.
 static void machine_hold(void) {
     int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
     if (kvm < 0)
@@ -473,6 +474,20 @@ static void machine_hold(void) {
     if (vm < 0 || ioctl(vm, KVM_CREATE_IRQCHIP, 0) != 0 || ioctl(vm, KVM_CREATE_VCPU, 0) < 0)
         dprintf(2, "bed: the resident machine can not be made: %m\n");
     // The descriptors stay open on purpose.
+}
+
+// Starts the CPUs that the kernel found and was told to leave off.
+static void cpus_start(void) {
+    char path[64];
+    for (unsigned cpu = 1;; cpu++) {
+        snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%u/online", cpu);
+        int fd = open(path, O_WRONLY | O_CLOEXEC);
+        if (fd < 0)
+            break;
+        if (write(fd, "1", 1) != 1)
+            dprintf(2, "bed: CPU %u does not start: %m\n", cpu);
+        close(fd);
+    }
 }
 
 // Leaves the first CPU to the bed's kernel, in a bed of several. QEMU (7.2, and 10.0 still) emulates the pin by which the first CPU is told of
@@ -489,13 +504,14 @@ static void cpus_choose(void) {
 }
 
 int main(void) {
-    cpus_choose();
     system_mounts();
     int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
     (void)!read(fd, cmdline, sizeof(cmdline) - 1);
     close(fd);
     modules_load();
     machine_hold();
+    cpus_start();
+    cpus_choose();
     channel_open();
     start_receive();
     world_build();
