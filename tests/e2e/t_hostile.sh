@@ -10,7 +10,8 @@ HOSTILE_LOG_LINES=120  # podvm's own, in the longest mode
 # hostile_start MODE: runs the kernel in that mode in the background: its process in $pid.
 hostile_start() {
 	[ -e "$BUILD/hostile/hostile" ] || skip "hostile/hostile was not built; make check does"
-	MEMORY=$HOSTILE_MEMORY_MB sh_pod p true
+	truncate -s 1M d.img
+	MEMORY=$HOSTILE_MEMORY_MB sh_pod p true '"volumes": [{ "volume": "d", "path": "/d" }]' '"volumes": [{ "name": "d", "source": "./d.img", "format": "raw" }]'
 	"$PODVM" --console --kernel "$BUILD/hostile/hostile" --append "hostile=$1" p.json >out 2>err </dev/null &
 	pid=$!
 }
@@ -46,7 +47,7 @@ hostile_log() {
 # What podvm says of a device that was broken is held to LOG_GUEST_BURST lines in ten seconds: hostile_held_back SECONDS.
 hostile_held_back() {
 	local device lines
-	for device in vsock fs net rng; do
+	for device in vsock fs net rng balloon blk; do
 		lines=$(hostile_log | grep -ac "^podvm: $device: the guest broke the virtio protocol") || :
 		[ "$lines" -le $((5 * ($1 / 10 + 2))) ] || fail "$lines lines about $device in $1 s"
 	done
@@ -122,7 +123,8 @@ test_hostile_code_on_registers() {
 test_hostile_noise() {
 	local pid code kb
 	[ -e "$BUILD/hostile/hostile" ] || skip "hostile/hostile was not built; make check does"
-	MEMORY=$HOSTILE_MEMORY_MB sh_pod p true
+	truncate -s 1M d.img
+	MEMORY=$HOSTILE_MEMORY_MB sh_pod p true '"volumes": [{ "volume": "d", "path": "/d" }]' '"volumes": [{ "name": "d", "source": "./d.img", "format": "raw" }]'
 	"$PODVM" --kernel "$BUILD/hostile/hostile" --append hostile=noise p.json >out 2>err </dev/null &
 	pid=$!
 	sleep 10

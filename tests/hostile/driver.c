@@ -13,7 +13,8 @@ static const struct kind {
 	uint32_t id;
 	const char *name;
 	unsigned work;
-} kinds[] = {{ID_NET, "net", 1}, {ID_RNG, "rng", 0}, {ID_VSOCK, "vsock", 1}, {ID_FS, "fs", 1}};
+} kinds[] = {{ID_NET, "net", 1},   {ID_BLK, "blk", 0}, {ID_RNG, "rng", 0}, {ID_BALLOON, "balloon", 1},
+	     {ID_VSOCK, "vsock", 1}, {ID_FS, "fs", 1}};
 
 static void device_add(uint64_t gpa, uint32_t id)
 {
@@ -233,11 +234,55 @@ static bool fs_works(struct device *dev)
 	return answer.error == 0 && answer.unique == 7 && answer.major == 7;
 }
 
+struct blk_header {
+	uint32_t type, reserved;
+	uint64_t sector;
+};
+
+/* The first sector is written with something and read back. */
+static bool blk_works(struct device *dev)
+{
+	enum { SECTOR_BYTES = 512, TYPE_IN = 0, TYPE_OUT = 1 };
+	struct queue *queue = &dev->queue[0];
+	struct blk_header write = {.type = TYPE_OUT}, read = {.type = TYPE_IN};
+	uint8_t *out = queue->buffer[0], *in = queue->buffer[1], mark = (uint8_t)rdtsc();
+
+	memcpy(out, &write, sizeof(write));
+	memset(out + sizeof(write), mark, SECTOR_BYTES);
+	in[0] = 0xff;
+	queue_send(dev, 0, sizeof(write) + SECTOR_BYTES, 1);
+	if (queue_wait(queue) != 1 || in[0] != 0)
+		return false;
+	memcpy(out, &read, sizeof(read));
+	in[SECTOR_BYTES] = 0xff;
+	queue_send(dev, 0, sizeof(read), SECTOR_BYTES + 1);
+	return queue_wait(queue) == SECTOR_BYTES + 1 && in[SECTOR_BYTES] == 0 && in[0] == mark && in[SECTOR_BYTES - 1] == mark;
+}
+
+/* The last page of memory, which nobody uses, is given away and taken back. What was in it is lost. */
+static bool balloon_works(struct device *dev)
+{
+	uint32_t pfn = (uint32_t)((ram_end_gpa - 4096) >> 12);
+
+	*(volatile uint64_t *)(ram_end_gpa - 4096) = 1;
+	for (unsigned queue = 0; queue < 2; queue++) {
+		memcpy(dev->queue[queue].buffer[0], &pfn, sizeof(pfn));
+		queue_send(dev, queue, sizeof(pfn), 0);
+		if (queue_wait(&dev->queue[queue]) != 0)
+			return false;
+	}
+	return *(volatile uint64_t *)(ram_end_gpa - 4096) == 0;
+}
+
 bool device_works(struct device *dev)
 {
 	if (!device_start(dev, 0))
 		return false;
 	switch (dev->id) {
+	case ID_BLK:
+		return blk_works(dev);
+	case ID_BALLOON:
+		return balloon_works(dev);
 	case ID_RNG:
 		return rng_works(dev);
 	case ID_NET:
@@ -247,7 +292,7 @@ bool device_works(struct device *dev)
 	case ID_FS:
 		return fs_works(dev);
 	}
-	return true;
+	return false;
 }
 
 void check_world(struct device *dev, const char *after)

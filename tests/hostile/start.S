@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * start: the 64-bit entry of the hostile kernel (docs in hostile.h), exception stubs, and instructions that may fault.
+ * start: the 64-bit entry of the hostile kernel (docs in hostile.h), exception entries, and instructions that may fault.
  *
  * At the entry (vm/boot_x86_64.c): 64-bit mode, the first 4 GiB mapped one to one, interrupts off, rsi at boot_params, GDT with
  * code at 0x10 and data at 0x18.
