@@ -2,8 +2,12 @@
 /*
  * fuse_dir: reading directories, the device's root among them. Must not know how open files are served.
  *
- * The guest names a position (the d_off of the last entry it got) with every READDIR, so no state is kept: seek there,
- * read, pack what fits. READDIRPLUS adds to every name what a LOOKUP would have said, which costs a stat and no
+ * The guest names a position (the d_off of the last entry it got) with every READDIR. Where it is the one the last reply
+ * ended with, the listing goes on with the entries that did not fit then and the host's own position behind them, and
+ * seeks only for others: on tmpfs a position counts the entries that are left, so a seek while a program deletes what
+ * it lists (rm -r) skips some. What is kept has a limit; beyond it the listing seeks.
+ *
+ * READDIRPLUS adds to every name what a LOOKUP would have said, which costs a stat and no
  * descriptor; when many inodes are held already it gives names only, and the guest looks up what it needs.
  */
 #include "devices/fuse_req.h"
@@ -14,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -31,7 +36,11 @@ struct host_dirent {
 enum {
 	HOST_READ_MIN = 512,  /* room for one entry whatever its name */
 	PLUS_ENTRY_RATIO = 4, /* an entry with attributes is some four times as long as the host's */
+	REST_BYTES_MAX = 1 << 20, /* of all open directories together */
 };
+
+/* Must be sought first; lseek(2) refuses it. */
+static const uint64_t OFFSET_UNKNOWN = UINT64_MAX;
 
 /* A reply in the making. */
 struct listing {
@@ -126,8 +135,8 @@ static bool is_bad_name(const char *name)
 	return strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && inode_name_check(name);
 }
 
-/* Packs one buffer of the host's entries: 1 when all fitted, 0 when the reply is full. */
-static int list_host_entries(struct listing *list, const uint8_t *buffer, size_t bytes)
+/* Packs the host's entries: how many bytes of them the reply took. */
+static size_t list_host_entries(struct listing *list, struct fuse_handle *handle, const uint8_t *buffer, size_t bytes)
 {
 	struct fuse_inode *dir = list->req->inode;
 	const struct host_dirent *entry;
@@ -135,32 +144,86 @@ static int list_host_entries(struct listing *list, const uint8_t *buffer, size_t
 
 	for (at = 0; at < bytes; at += entry->reclen) {
 		entry = (const struct host_dirent *)(buffer + at);
-		if (is_bad_name(entry->name))
-			continue;
-		if (!list_add(list, entry->name, inodes_number(&list->req->fuse->inodes, dir->dev, entry->ino),
+		if (!is_bad_name(entry->name) &&
+		    !list_add(list, entry->name, inodes_number(&list->req->fuse->inodes, dir->dev, entry->ino),
 			      entry->type, (uint64_t)entry->off))
-			return 0;
+			break;
+		handle->dir_offset = (uint64_t)entry->off;
 	}
-	return 1;
+	return at;
 }
 
-static int list_host(struct listing *list, int fd, uint64_t offset)
+void fuse_dir_rest_drop(struct fuse *fuse, struct fuse_handle *handle)
 {
-	size_t want;
-	long bytes;
+	fuse->rest_bytes -= handle->rest_bytes;
+	free(handle->rest);
+	handle->rest = NULL;
+	handle->rest_bytes = 0;
+}
 
-	if (lseek(fd, (off_t)offset, SEEK_SET) < 0)
+static void rest_keep(struct fuse *fuse, struct fuse_handle *handle, const uint8_t *entries, size_t bytes)
+{
+	if (bytes > REST_BYTES_MAX - fuse->rest_bytes) {
+		handle->dir_offset = OFFSET_UNKNOWN;
+		return;
+	}
+	handle->rest = xmalloc(bytes);
+	memcpy(handle->rest, entries, bytes);
+	handle->rest_bytes = bytes;
+	fuse->rest_bytes += bytes;
+}
+
+/* The entries that did not fit in the last reply. False when there are more of them than fit in this one. */
+static bool list_rest(struct listing *list, struct fuse_handle *handle)
+{
+	struct fuse *fuse = list->req->fuse;
+	size_t bytes = handle->rest_bytes, taken;
+
+	memcpy(fuse->scratch, handle->rest, bytes);
+	fuse_dir_rest_drop(fuse, handle);
+	taken = list_host_entries(list, handle, fuse->scratch, bytes);
+	if (taken < bytes)
+		rest_keep(fuse, handle, fuse->scratch + taken, bytes - taken);
+	return taken == bytes;
+}
+
+static int list_seek(struct listing *list, struct fuse_handle *handle, uint64_t offset)
+{
+	fuse_dir_rest_drop(list->req->fuse, handle);
+	handle->dir_offset = OFFSET_UNKNOWN;
+	if (lseek(handle->fd, (off_t)offset, SEEK_SET) < 0)
 		return -errno;
+	handle->dir_offset = offset;
+	return 0;
+}
+
+static int list_host(struct listing *list, struct fuse_handle *handle, uint64_t offset)
+{
+	struct fuse *fuse = list->req->fuse;
+	size_t want, taken;
+	long bytes;
+	int ret;
+
+	if (offset != handle->dir_offset || offset == OFFSET_UNKNOWN) {
+		ret = list_seek(list, handle, offset);
+		if (ret)
+			return ret;
+	}
+	if (handle->rest && !list_rest(list, handle))
+		return list->used ? 0 : -EINVAL;
 	for (;;) {
 		want = (list->room - list->used) / (list->plus ? PLUS_ENTRY_RATIO : 1);
-		bytes = syscall(SYS_getdents64, fd, list->req->fuse->scratch,
-				MIN(MAX(want, HOST_READ_MIN), sizeof(list->req->fuse->scratch)));
+		bytes = syscall(SYS_getdents64, handle->fd, fuse->scratch,
+				MIN(MAX(want, HOST_READ_MIN), sizeof(fuse->scratch)));
 		if (bytes < 0)
 			return list->used ? 0 : -errno;
 		if (!bytes)
 			return 0;
-		if (!list_host_entries(list, list->req->fuse->scratch, (size_t)bytes))
+		taken = list_host_entries(list, handle, fuse->scratch, (size_t)bytes);
+		if (taken < (size_t)bytes) {
+			rest_keep(fuse, handle, fuse->scratch + taken, (size_t)bytes - taken);
 			return list->used ? 0 : -EINVAL;
+		}
 	}
 }
 
@@ -176,7 +239,7 @@ static int read_dir(struct fuse_req *req, bool plus)
 	list.room = MIN(MIN(in->size, req->in_room), FUSE_REPLY_BYTES_MAX);
 	if (req->inode->sealed)
 		return 0;
-	ret = inode_is_root(req->inode) ? list_root(&list, in->offset) : list_host(&list, handle->fd, in->offset);
+	ret = inode_is_root(req->inode) ? list_root(&list, in->offset) : list_host(&list, handle, in->offset);
 	req->reply_bytes = list.used;
 	return ret;
 }

@@ -61,6 +61,7 @@ struct fuse_handle *fuse_handle_get(struct fuse_req *req, uint64_t fh, bool dir)
 void fuse_handle_close(struct fuse *fuse, struct fuse_handle *handle)
 {
 	slots_remove(&fuse->handles, &handle->slot);
+	fuse_dir_rest_drop(fuse, handle);
 	if (handle->fd >= 0)
 		close(handle->fd);
 	inode_open_unref(&fuse->inodes, handle->inode);

@@ -28,6 +28,10 @@ struct fuse_handle {
 	int fd; /* -1: the device's root */
 	bool dir, writable;
 	bool append; /* fd has O_APPEND now */
+	/* Of a directory (fuse_dir.c): the position of the next entry to send, and entries read but not sent yet. */
+	uint64_t dir_offset;
+	uint8_t *rest;
+	size_t rest_bytes;
 };
 
 struct fuse {
@@ -37,6 +41,7 @@ struct fuse {
 	uid_t uid;	/* podvm's own; when not root they are the guest's 0, see fuse_attr.c */
 	gid_t gid;
 	uint32_t minor, flags; /* of FUSE_INIT */
+	size_t rest_bytes;     /* in the handles of directories */
 	_Alignas(8) uint8_t args[FUSE_ARGS_BYTES_MAX];
 	_Alignas(8) uint8_t reply[FUSE_REPLY_BYTES_MAX];
 	_Alignas(8) uint8_t scratch[FUSE_REPLY_BYTES_MAX];
@@ -68,6 +73,8 @@ fuse_handler fuse_do_setxattr, fuse_do_getxattr, fuse_do_listxattr, fuse_do_remo
 fuse_handler fuse_do_open, fuse_do_read, fuse_do_write, fuse_do_release, fuse_do_fsync, fuse_do_flush, fuse_do_create,
 	fuse_do_tmpfile, fuse_do_fallocate, fuse_do_lseek, fuse_do_copy_file_range;
 fuse_handler fuse_do_opendir, fuse_do_readdir, fuse_do_readdirplus, fuse_do_releasedir;
+/* Forgets entries read ahead (fuse_dir.c). */
+void fuse_dir_rest_drop(struct fuse *fuse, struct fuse_handle *handle);
 
 /* Arguments (fuse.c). req_take(): the next bytes, NULL when fewer are left. */
 const void *req_take(struct fuse_req *req, size_t bytes);

@@ -58,6 +58,19 @@ test_files_tree_by_tar() {
 	cmp want.tar have.tar || fail "the unpacked tree is another one"
 }
 
+# rm lists a directory while it empties it. The data lies in tmpfs, where positions shift with every name that goes.
+test_files_removed_as_listed() {
+	mkdir -p data/tree/{1..5}
+	local i
+	for i in {1..5}; do
+		(cd "data/tree/$i" && seq -f 'a-file-with-a-name-of-usual-length-%04g' 400 | xargs touch)
+	done
+	volume_pod p 'rm -r /data/tree && ls -A /data'
+	run 0 "$PODVM" p.json
+	equal "$(cat out)" ""
+	[ ! -e data/tree ] || fail "left: $(find data/tree | wc -l)"
+}
+
 # A log that the host and the pod append to at the same time loses nothing.
 test_files_appended_from_both_sides() {
 	mkdir data

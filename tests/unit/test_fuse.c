@@ -16,11 +16,13 @@
 #include <limits.h>
 #include <linux/falloc.h>
 #include <linux/fuse.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -632,6 +634,77 @@ TEST(many_entries_are_listed)
 	CHECK_INT(list_all(FUSE_READDIR, dir, 1 << 20), 1500);
 	CHECK_INT(list_all(FUSE_READDIRPLUS, dir, 4096), 1500);
 	CHECK_INT(open_node(FUSE_OPEN, dir, O_RDONLY, NULL), -EISDIR);
+	end_test();
+}
+
+/* A program that removes what it lists, as rm -r does, meets every entry; tmpfs counts positions in what is left. */
+TEST(listed_files_can_be_removed)
+{
+	char shm[] = "/dev/shm/test_fuse.XXXXXX", name[PATH_MAX];
+	uint64_t dir, fh, offset = 0;
+	const struct fuse_dirent *dirent;
+	unsigned i, removed = 0;
+	struct statfs fs;
+	size_t at;
+
+	if (statfs("/dev/shm", &fs) || fs.f_type != TMPFS_MAGIC || !mkdtemp(shm))
+		SKIP("no tmpfs in /dev/shm");
+	begin_test(&roomy);
+	for (i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "%s/entry%u", shm, i);
+		close(creat(name, 0600));
+	}
+	CHECK_INT(fuse_share_add(fuse, "shm", shm, false), 0);
+	CHECK_INT(lookup(FUSE_ROOT_ID, "shm", &dir), 0);
+	CHECK_INT(open_node(FUSE_OPENDIR, dir, O_RDONLY, &fh), 0);
+	while (CHECK_INT(read_at(FUSE_READDIR, dir, fh, offset, 1000), 0) && reply_bytes) {
+		for (at = 0; at < reply_bytes; at += FUSE_REC_ALIGN(FUSE_NAME_OFFSET + dirent->namelen)) {
+			dirent = (const void *)(reply + at);
+			offset = dirent->off;
+			snprintf(name, sizeof(name), "%s/%.*s", shm, (int)dirent->namelen, dirent->name);
+			removed += !unlink(name);
+		}
+	}
+	CHECK_INT(removed, 300);
+	/* from the beginning again: what is there now */
+	snprintf(name, sizeof(name), "%s/late", shm);
+	close(creat(name, 0600));
+	CHECK_INT(read_at(FUSE_READDIR, dir, fh, 0, 1000), 0);
+	CHECK(memmem(reply, reply_bytes, "late", 4) != NULL);
+	CHECK_INT(read_at(FUSE_READDIR, dir, fh, UINT64_MAX, 1000), -EINVAL);
+	CHECK_INT(release(FUSE_RELEASEDIR, dir, fh), 0);
+	unlink(name);
+	rmdir(shm);
+	end_test();
+}
+
+/* Positions of long ago are still good. */
+TEST(listings_can_go_back)
+{
+	static uint8_t first[1000];
+	const struct fuse_dirent *dirent;
+	uint64_t dir, fh, offset;
+	size_t first_bytes;
+	char name[32];
+	unsigned i;
+
+	begin_test(&roomy);
+	CHECK_INT(mkdir_in(rw, "dir", &dir), 0);
+	for (i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "rw/dir/entry%u", i);
+		host_write(name, "");
+	}
+	CHECK_INT(open_node(FUSE_OPENDIR, dir, O_RDONLY, &fh), 0);
+	CHECK_INT(read_at(FUSE_READDIR, dir, fh, 0, sizeof(first)), 0);
+	dirent = (const void *)reply;
+	offset = dirent->off; /* behind the first entry */
+	first_bytes = FUSE_REC_ALIGN(FUSE_NAME_OFFSET + dirent->namelen);
+	memcpy(first, reply, reply_bytes);
+	for (i = 0; i < 3; i++) {
+		CHECK_INT(read_at(FUSE_READDIR, dir, fh, offset, sizeof(first)), 0);
+		CHECK_MEM(reply, first + first_bytes, 500);
+	}
+	CHECK_INT(release(FUSE_RELEASEDIR, dir, fh), 0);
 	end_test();
 }
 
@@ -1480,7 +1553,8 @@ static const struct {
 } tests[] = {
 #define T(name) {#name, test_##name}
 	T(init_negotiates), T(root_lists_shares), T(files_are_read_and_written), T(write_needs_its_data),
-	T(create_makes_files), T(tmpfile_can_be_linked), T(many_entries_are_listed), T(names_move), T(links_are_made),
+	T(create_makes_files), T(tmpfile_can_be_linked), T(many_entries_are_listed), T(listed_files_can_be_removed),
+	T(listings_can_go_back), T(names_move), T(links_are_made),
 	T(nothing_outside_is_reached), T(special_files_are_not_opened), T(read_only_is_kept), T(shares_do_not_mix),
 	T(attributes_are_set), T(root_makes_files_for_others), T(xattrs_pass_by_name), T(kernel_file_systems_are_sealed),
 	T(everything_writable_is_synced), T(ordinary_users_are_the_guests_root), T(others_writing_lose_set_user_id),
