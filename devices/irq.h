@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * irq: the interrupt line a device is given. What is behind it (an irqfd, a counter in a test) it does not know.
+ * irq: the interrupt line a device is given. What is behind it (a line of the I/O APIC, a counter in a test) it does not know.
  */
 #ifndef DEVICES_IRQ_H
 #define DEVICES_IRQ_H

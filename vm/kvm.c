@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * kvm: the virtual machine: memory slots, vCPU threads, irqfds and ioeventfds. Knows no device and no pod.
+ * kvm: the virtual machine: memory slots, vCPU threads, interrupt lines and ioeventfds. Knows no device and no pod.
  *
  * Theory of operation
  * -------------------
  * A vCPU thread runs KVM_RUN in a loop. What comes out of it is either a register access, carried out under the
- * loop's lock, or the end. Kicks and interrupts pass through eventfds and never come here. The end is told on the
- * loop thread, by a task: callbacks of the story (vmm.c) never run on a vCPU thread.
+ * loop's lock, or the end. Kicks pass through eventfds and never come here. The end is told on the loop thread, by a
+ * task: callbacks of the story (vmm.c) never run on a vCPU thread.
+ *
+ * An interrupt is two calls of KVM_IRQ_LINE, up and down. An irqfd would be one write(), but to a line of the I/O APIC
+ * KVM can not deliver from there: it leaves that to a kernel thread, so every interrupt would cost two context
+ * switches and the wait for them.
  *
  * To stop a vCPU its run->immediate_exit is set and a signal sent: the flag closes the gap between the check and
  * the entry into the guest that a signal alone would leave (Linux, Documentation/virt/kvm/api.rst, 5).
@@ -33,6 +37,13 @@
 enum {
 	VCPU_STACK_BYTES = 64 * 1024,
 	EVENT_FDS_MAX = 128,
+	LINES_MAX = 64,
+};
+
+struct kvm_line {
+	pthread_mutex_t lock; /* up and down belong together: an up while it is up is no interrupt */
+	int vm_fd;
+	unsigned gsi;
 };
 
 struct vcpu {
@@ -50,6 +61,8 @@ struct kvm {
 	struct vcpu vcpus[KVM_VCPUS_MAX];
 	int event_fds[EVENT_FDS_MAX];
 	unsigned event_fd_count;
+	struct kvm_line lines[LINES_MAX];
+	unsigned line_count;
 	bool stopping; /* read by vCPU threads: atomic */
 	/* the end, told once; under loop_lock() */
 	struct loop_task end_task;
@@ -168,24 +181,31 @@ static int event_fd_new(struct kvm *kvm)
 	return fd;
 }
 
-static void irqfd_raise(void *ctx)
+static void line_raise(void *ctx)
 {
-	uint64_t one = 1;
+	struct kvm_line *line = ctx;
+	struct kvm_irq_level up = {.irq = line->gsi, .level = 1}, down = {.irq = line->gsi};
 
-	/* Can only fail when 2^64 - 2 interrupts are waiting: then one more changes nothing. */
-	if (write((int)(intptr_t)ctx, &one, sizeof(one)) < 0)
-		return;
+	/* KVM took the line's number when it was made, and has no other reason to refuse. */
+	pthread_mutex_lock(&line->lock);
+	ioctl(line->vm_fd, KVM_IRQ_LINE, &up);
+	ioctl(line->vm_fd, KVM_IRQ_LINE, &down);
+	pthread_mutex_unlock(&line->lock);
 }
 
 struct irq_line kvm_irq_line(struct kvm *kvm, unsigned gsi)
 {
-	struct kvm_irqfd irqfd = {.gsi = gsi};
-	int fd = event_fd_new(kvm);
+	struct kvm_irq_level level = {.irq = gsi, .level = 0};
+	struct kvm_line *line;
 
-	irqfd.fd = (uint32_t)fd;
-	if (ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd) < 0)
+	if (ioctl(kvm->vm_fd, KVM_IRQ_LINE, &level) < 0)
 		die_errno(errno, "KVM refuses interrupt line %u", gsi);
-	return (struct irq_line){.raise = irqfd_raise, .ctx = (void *)(intptr_t)fd};
+	assert(kvm->line_count < LINES_MAX);
+	line = &kvm->lines[kvm->line_count++];
+	pthread_mutex_init(&line->lock, NULL);
+	line->vm_fd = kvm->vm_fd;
+	line->gsi = gsi;
+	return (struct irq_line){.raise = line_raise, .ctx = line};
 }
 
 int kvm_kick_fd(struct kvm *kvm, uint64_t gpa, uint32_t value)
@@ -382,6 +402,8 @@ void kvm_free(struct kvm *kvm)
 	}
 	for (unsigned i = 0; i < kvm->event_fd_count; i++)
 		close(kvm->event_fds[i]);
+	for (unsigned i = 0; i < kvm->line_count; i++)
+		pthread_mutex_destroy(&kvm->lines[i].lock);
 	close(kvm->vm_fd);
 	close(kvm->kvm_fd);
 	free(kvm);

@@ -47,7 +47,7 @@ struct kvm;
 /* Opens /dev/kvm and makes the machine with its memory. Host set-up: dies with one clear line. */
 struct kvm *kvm_new(const struct kvm_config *config);
 
-/* An interrupt line to the guest's I/O APIC, edge triggered (irqfd). Dies when KVM refuses. */
+/* An interrupt line to the guest's I/O APIC, edge triggered, good until kvm_free(). Dies when KVM refuses. */
 struct irq_line kvm_irq_line(struct kvm *kvm, unsigned gsi);
 
 /* An eventfd that becomes readable when the guest writes value (32 bits) to gpa; the write does not leave the kernel. */
