@@ -253,11 +253,6 @@ void disk_submit(struct disk *disk, struct disk_request *request)
 		step_range(request);
 }
 
-void disk_go(struct disk *disk)
-{
-	disk->engine->ops->go(disk->engine);
-}
-
 /* ---- what became of a step ---- */
 
 static bool is_unsupported(int64_t result)
@@ -353,33 +348,49 @@ static unsigned reap_early(struct disk *disk)
 	return count;
 }
 
-static void reap(struct disk *disk)
+/* Steps that follow from others are set off on the way, and may be done at once as well. */
+static unsigned reap(struct disk *disk)
 {
-	unsigned count = reap_early(disk);
+	unsigned count = 0, before;
 	struct disk_io *io;
 
-	while (count < REAP_MAX && (io = disk->engine->ops->reap(disk->engine))) {
-		step_over(CONTAINER_OF(io, struct disk_request, io));
-		count++;
-	}
+	do {
+		before = count;
+		disk->engine->ops->go(disk->engine);
+		count += reap_early(disk);
+		while (count < REAP_MAX && (io = disk->engine->ops->reap(disk->engine))) {
+			step_over(CONTAINER_OF(io, struct disk_request, io));
+			count++;
+		}
+	} while (count > before && count < REAP_MAX);
 	if (count >= REAP_MAX)
 		disk_event_write(disk->event_fd, &disk->limit);
 	if (disk->in_flight == 0)
 		disk->cancelling = false;
-	disk->engine->ops->go(disk->engine); /* steps that followed */
-	if (count && disk->batch)
+	return count;
+}
+
+bool disk_go(struct disk *disk)
+{
+	return reap(disk) > 0;
+}
+
+static void reap_and_tell(struct disk *disk)
+{
+	if (reap(disk) && disk->batch)
 		disk->batch(disk->batch_ctx);
 }
 
 static void on_event(void *ctx, int fd, short revents)
 {
+	struct disk *disk = ctx;
 	uint64_t count;
 
 	(void)revents;
 	/* Many completions are one read. That it is empty is no matter: another thread may have drained the disk. */
 	if (read(fd, &count, sizeof(count)) < 0)
 		errno = 0;
-	reap(ctx);
+	reap_and_tell(disk);
 }
 
 bool disk_drain(struct disk *disk, bool cancel, int timeout_ms)
@@ -387,7 +398,7 @@ bool disk_drain(struct disk *disk, bool cancel, int timeout_ms)
 	uint64_t end_ns = clock_mono_ns() + (uint64_t)MAX(timeout_ms, 0) * 1000000;
 	struct pollfd poll_fd = {.fd = disk->event_fd, .events = POLLIN};
 
-	disk_go(disk);
+	reap_and_tell(disk);
 	if (cancel && disk->in_flight) {
 		disk->cancelling = true;
 		disk->engine->ops->cancel(disk->engine);

@@ -88,12 +88,15 @@ struct disk_request {
 	unsigned way, retries;
 };
 
-/* Takes a request; disk_go() sets off what was taken. */
+/*
+ * Takes a request; disk_go() sets off what was taken, and calls done() for what the host had at hand: true then, and
+ * batch() is left to the caller.
+ */
 void disk_submit(struct disk *disk, struct disk_request *request);
-void disk_go(struct disk *disk);
+bool disk_go(struct disk *disk);
 unsigned disk_in_flight(const struct disk *disk);
 
-/* batch is called after some requests were done, once for all of them. */
+/* batch is called after some requests were done by themselves, once for all of them. */
 void disk_batch_set(struct disk *disk, void (*batch)(void *ctx), void *ctx);
 
 /*

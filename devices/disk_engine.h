@@ -41,9 +41,9 @@ struct disk_engine;
 struct disk_engine_ops {
 	const char *name;
 	void (*submit)(struct disk_engine *engine, struct disk_io *io);
-	/* Sets off what was submitted. */
+	/* Sets off what was submitted. What is done at once need not write event_fd: reap until NULL is to follow. */
 	void (*go)(struct disk_engine *engine);
-	/* The next one that is done, or NULL. event_fd was written when there were none and then some. */
+	/* The next one that is done, or NULL. event_fd is written when there were none and then some. */
 	struct disk_io *(*reap)(struct disk_engine *engine);
 	/* What has not begun is given up (-ECANCELED), and what has begun as far as that is possible. */
 	void (*cancel)(struct disk_engine *engine);

@@ -2,9 +2,13 @@
 /*
  * disk_uring: steps of input and output by io_uring (liburing). The ring belongs to one disk.
  *
- * What the page cache holds is copied during disk_go(), on the loop thread, which is faster than any hand-over; all
- * that would wait goes on without us, and a completion writes event_fd. The ring is not set up for a single issuer:
- * a vCPU thread that holds the loop's lock may submit and reap as well.
+ * What the page cache holds is copied during disk_go(), on the loop thread, which is faster than any hand-over, and is
+ * reaped there; all that would wait goes on without us, and a completion writes event_fd. The ring is not set up for a
+ * single issuer: a vCPU thread that holds the loop's lock may submit and reap as well.
+ *
+ * While everything is done at once nobody waits for event_fd, and writing it would only wake the loop in vain: after
+ * QUIET_AFTER such rounds the kernel is told not to. The first round that leaves something under way has it write again.
+ * A step that ends in that very moment may have been seen by neither side, so event_fd is written by us once, then.
  */
 #define _GNU_SOURCE
 #include "devices/disk_engine.h"
@@ -17,10 +21,15 @@
 #include <liburing.h>
 #include <stdlib.h>
 
+enum { QUIET_AFTER = 16 };
+
 struct uring {
 	struct disk_engine engine;
 	struct io_uring ring;
-	unsigned queued; /* submission entries filled, but not handed over */
+	unsigned queued;    /* submission entries filled, but not handed over */
+	unsigned under_way; /* handed over, not reaped */
+	unsigned rounds;    /* in a row that left nothing under way */
+	bool went, quiet;   /* something was handed over since the last look; event_fd is not written */
 	struct disk_io_list refused; /* the kernel would not take them */
 	int event_fd;
 	struct log_limit limit;
@@ -50,7 +59,9 @@ static void uring_go(struct disk_engine *engine)
 	if (!uring->queued)
 		return;
 	err = io_uring_submit(&uring->ring);
+	uring->under_way += uring->queued - io_uring_sq_ready(&uring->ring);
 	uring->queued = io_uring_sq_ready(&uring->ring);
+	uring->went = true;
 	if (err < 0 && err != -EAGAIN && err != -EBUSY && err != -EINTR)
 		log_guest(&uring->limit, "disk: io_uring takes no requests: errno %d", -err);
 	if (uring->queued)
@@ -93,6 +104,22 @@ static void uring_submit(struct disk_engine *engine, struct disk_io *io)
 	uring->queued++;
 }
 
+/* All that is done was reaped. */
+static void uring_rest(struct uring *uring)
+{
+	if (!uring->under_way && uring->went && ++uring->rounds >= QUIET_AFTER && !uring->quiet)
+		uring->quiet = !io_uring_cq_eventfd_toggle(&uring->ring, false);
+	uring->went = false;
+	if (!uring->under_way)
+		return;
+	uring->rounds = 0;
+	if (!uring->quiet)
+		return;
+	uring->quiet = false;
+	io_uring_cq_eventfd_toggle(&uring->ring, true);
+	disk_event_write(uring->event_fd, &uring->limit);
+}
+
 static struct disk_io *uring_reap(struct disk_engine *engine)
 {
 	struct uring *uring = uring_of(engine);
@@ -103,11 +130,13 @@ static struct disk_io *uring_reap(struct disk_engine *engine)
 		int result = cqe->res;
 
 		io_uring_cqe_seen(&uring->ring, cqe);
+		uring->under_way--;
 		if (!io)
 			continue; /* the answer to a cancellation */
 		io->result = result;
 		return io;
 	}
+	uring_rest(uring);
 	return disk_io_list_take(&uring->refused);
 }
 

@@ -30,6 +30,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,8 @@ struct loop {
 	pthread_mutex_t gate, lock;
 	int wake_fd;
 	bool running, asleep, stop;
+	unsigned gather_wanted;
+	bool gathers;
 	uint64_t now_ns;
 
 	struct watch *watches;
@@ -345,6 +348,26 @@ static void dispatch_tasks(struct loop *loop)
 	}
 }
 
+void loop_gather(struct loop *loop, bool want)
+{
+	assert(want || loop->gather_wanted);
+	if (want)
+		loop->gather_wanted++;
+	else
+		loop->gather_wanted--;
+}
+
+/* On the loop's thread, whoever asked for it. A kernel that refuses (a filter on system calls) leaves all as it was. */
+static void gather_follow(struct loop *loop)
+{
+	struct sched_param param = {0};
+
+	if (loop->gathers == (loop->gather_wanted > 0))
+		return;
+	loop->gathers = !loop->gathers;
+	pthread_setschedparam(pthread_self(), loop->gathers ? SCHED_BATCH : SCHED_OTHER, &param);
+}
+
 /* The poller and the poll set */
 
 void loop_poller_set(struct loop *loop, const struct loop_poller *poller)
@@ -375,6 +398,7 @@ static int64_t prepare(struct loop *loop)
 	int64_t timeout_ns = -1;
 	int poller_ms = -1;
 
+	gather_follow(loop);
 	close_holes(loop);
 	loop->poll_count = 0;
 	loop_poll_add(loop, loop->wake_fd, POLLIN);

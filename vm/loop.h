@@ -62,6 +62,14 @@ void loop_task_post(struct loop *loop, struct loop_task *task);
 void loop_task_cancel(struct loop *loop, struct loop_task *task);
 
 /*
+ * While somebody wants it (calls with true and false are counted), the loop's thread does not push another thread off
+ * its CPU when it wakes up, but waits until that one sleeps or its time slice ends (SCHED_BATCH). A vCPU that makes
+ * work then makes more of it, which is done in one go. Without effect where a CPU is idle. Where all are busy, waking
+ * up takes milliseconds: whoever wants this has to watch that it pays.
+ */
+void loop_gather(struct loop *loop, bool want);
+
+/*
  * A part with descriptors of its own that change all the time (libslirp). Every turn fill() appends what it
  * wants with loop_poll_add() and may lower *timeout_ms (-1: none); after poll() drain() reads what came of it with
  * loop_poll_revents(). One poller suffices for podvm; a second loop_poller_set() replaces the first.

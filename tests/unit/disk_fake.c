@@ -82,13 +82,20 @@ static void fake_go(struct disk_engine *engine)
 {
 	struct disk_fake *fake = fake_of(engine);
 
-	if (!fake->hold)
-		disk_fake_release_all(fake);
+	if (fake->hold || !fake->held.first)
+		return;
+	disk_fake_release_all(fake);
+	fake->hidden = fake->late;
 }
 
 static struct disk_io *fake_reap(struct disk_engine *engine)
 {
 	struct disk_fake *fake = fake_of(engine);
+
+	if (fake->hidden) {
+		fake->hidden = false;
+		return NULL;
+	}
 	return disk_io_list_take(&fake->done);
 }
 

@@ -27,11 +27,13 @@ struct disk_fake {
 	size_t size;
 	bool hold;		/* steps wait for disk_fake_release() */
 	bool ignore_cancel;	/* held steps are stuck */
+	bool late;		/* what go() carried out is not yet done when it returns, but soon after */
 	size_t short_bytes;	/* move at most so many in one step; 0: all */
 	/* Decides a step: the result is *result when it returns true, else it is carried out. May be NULL. */
 	bool (*decide)(struct disk_fake *fake, const struct disk_io *io, int64_t *result);
 	unsigned errors_left; /* for decide() */
 	struct disk_io_list held, done;
+	bool hidden; /* from the next reap */
 	struct disk_fake_entry log[DISK_FAKE_LOG_MAX]; /* what was submitted */
 	unsigned log_count, cancels;
 	bool *freed; /* set to true when the engine is freed; may be NULL */

@@ -17,6 +17,7 @@
 #include <linux/fs.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_config.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -29,6 +30,7 @@ static struct ring *ring = &rig.rings[0];
 static struct disk *disk;
 static struct disk_fake *fake;
 static struct blk *blk;
+static uint64_t gather_gpa;
 
 static void blk_make(const struct disk_config *disk_config, uint64_t bytes_per_s, uint64_t ops_per_s)
 {
@@ -191,6 +193,7 @@ TEST(write_then_read)
 	struct guest_request request;
 
 	blk_make(NULL, 0, 0);
+	fake->late = true;
 	request = request_make(VIRTIO_BLK_T_OUT, 3, 1536);
 	memset(data_of(&request), 0x5a, 1536);
 	offer(&request, false);
@@ -553,17 +556,109 @@ TEST(reset_while_the_disk_hangs)
 	blk_end();
 }
 
+/* What the host has at hand is answered with the kick, all of it with one interrupt. */
+TEST(done_at_once)
+{
+	struct guest_request requests[8];
+
+	blk_make(NULL, 0, 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(requests); i++) {
+		requests[i] = request_make(VIRTIO_BLK_T_IN, i, 512);
+		fake->bytes[512 * i] = (uint8_t)(i + 1);
+		offer(&requests[i], true);
+	}
+	fake->short_bytes = 100; /* each in several steps */
+	ring_kick(ring);
+	CHECK_INT(ring_takeable(ring), ARRAY_SIZE(requests));
+	CHECK_INT(rig.irqs, 1);
+	for (unsigned i = 0; i < ARRAY_SIZE(requests); i++) {
+		CHECK_INT(take(&requests[i]), VIRTIO_BLK_S_OK);
+		CHECK_INT(*(uint8_t *)data_of(&requests[i]), i + 1);
+	}
+	rig_turn(&rig);
+	CHECK_INT(rig.irqs, 1);
+	blk_end();
+}
+
 TEST(freed_with_work_under_way)
 {
 	bool freed = false;
 
 	blk_make(NULL, 0, 0);
 	fake->freed = &freed;
+	fake->late = true;
 	rig.irqs = 0;
 	start(VIRTIO_BLK_T_IN, 0, 512);
 	blk_end();
 	CHECK(freed);
 	CHECK_INT(rig.irqs, 0); /* the machine may be gone by then */
+}
+
+/* ---- gathering ---- */
+
+/* Kicks with some requests each, that many ms apart. */
+static void kicks(unsigned count, unsigned requests, unsigned ms)
+{
+	while (count--) {
+		for (unsigned i = 0; i < requests; i++) {
+			struct guest_request request = {.header_gpa = gather_gpa, .data_gpa = gather_gpa + HEADER,
+							.status_gpa = gather_gpa + HEADER + 512, .bytes = 512};
+
+			offer(&request, true);
+		}
+		ring_kick(ring);
+		usleep(ms * 1000);
+		rig_turn(&rig);
+		while (ring_takeable(ring))
+			ring_take(ring, NULL, 0);
+	}
+}
+
+static void gather_make(void)
+{
+	struct guest_request request;
+
+	blk_make(NULL, 0, 0);
+	request = request_make(VIRTIO_BLK_T_IN, 0, 512);
+	gather_gpa = request.header_gpa;
+	rig_turn(&rig);
+	kicks(17, 1, 2);
+	kicks(1, 1, 0); /* the turn that follows the loop's wish */
+	CHECK_INT(sched_getscheduler(0), SCHED_BATCH);
+}
+
+TEST(gathers_while_that_is_better)
+{
+	gather_make();
+	kicks(16 + 100, 4, 0);
+	CHECK_INT(sched_getscheduler(0), SCHED_BATCH);
+	/* it is looked again from time to time */
+	kicks(513 - 100 + 1, 4, 0);
+	CHECK_INT(sched_getscheduler(0), SCHED_OTHER);
+	blk_end();
+}
+
+TEST(gathers_no_longer_than_it_is_better)
+{
+	gather_make();
+	kicks(16 + 1, 1, 0); /* faster, but no more at a time */
+	CHECK_INT(sched_getscheduler(0), SCHED_OTHER);
+	blk_end();
+	gather_make();
+	kicks(16 + 1, 4, 20); /* more at a time, but slower */
+	CHECK_INT(sched_getscheduler(0), SCHED_OTHER);
+	blk_end();
+}
+
+TEST(reset_ends_gathering)
+{
+	gather_make();
+	rig_write(&rig, RIG_REG_STATUS, 0);
+	rig_turn(&rig);
+	CHECK_INT(sched_getscheduler(0), SCHED_OTHER);
+	blk_end();
+	gather_make();
+	blk_end(); /* the loop is freed with it */
 }
 
 /* ---- limits ---- */
@@ -892,6 +987,10 @@ int main(void)
 	RUN(as_many_as_the_ring_has);
 	RUN(reset_gives_up_what_is_under_way);
 	RUN(reset_while_the_disk_hangs);
+	RUN(done_at_once);
+	RUN(gathers_while_that_is_better);
+	RUN(gathers_no_longer_than_it_is_better);
+	RUN(reset_ends_gathering);
 	RUN(freed_with_work_under_way);
 	RUN(bytes_are_limited);
 	RUN(operations_are_limited);

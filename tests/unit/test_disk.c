@@ -311,13 +311,38 @@ static void try_by_the_loop(enum disk_engine_kind kind)
 	disk = image_open(kind, DISK_WRITEBACK, false);
 	disk_batch_set(disk, (void (*)(void *))loop_stop, loop);
 	job_start(&job, disk, DISK_READ, 4096, sizeof(data));
-	disk_go(disk);
-	CHECK_INT(job.calls, 0); /* never from inside */
-	loop_timer_set(loop, &timer, clock_mono_ns() + (uint64_t)WAIT_MS * 1000000);
-	loop_run(loop);
-	loop_timer_cancel(loop, &timer);
+	CHECK_INT(job.calls, 0); /* never from disk_submit() */
+	if (!disk_go(disk)) { /* else the host had it at hand */
+		CHECK_INT(job.calls, 0);
+		loop_timer_set(loop, &timer, clock_mono_ns() + (uint64_t)WAIT_MS * 1000000);
+		loop_run(loop);
+		loop_timer_cancel(loop, &timer);
+	}
 	CHECK_INT(job.calls, 1);
 	CHECK_INT(job.err, 0);
+	disk_close(disk);
+}
+
+/*
+ * After many reads that the page cache answers the kernel need not tell of any (disk_uring.c): what then takes its time,
+ * a sync, is told of all the same.
+ */
+static void try_sync_after_cached_reads(enum disk_engine_kind kind)
+{
+	static uint8_t data[4096];
+	struct disk *disk;
+
+	image_make(IMAGE_BYTES);
+	disk = image_open(kind, DISK_WRITEBACK, false);
+	for (unsigned i = 0; i < 20; i++) {
+		uint64_t before_ns = clock_mono_ns();
+
+		for (unsigned j = 0; j < 20; j++)
+			CHECK_INT(move(disk, DISK_READ, 4096 * j, data, sizeof(data)), 0);
+		CHECK_INT(move(disk, DISK_WRITE, 4096 * (i % 8), data, sizeof(data)), 0);
+		CHECK_INT(move(disk, DISK_FLUSH, 0, NULL, 0), 0);
+		CHECK(clock_mono_ns() - before_ns < (uint64_t)WAIT_MS / 2 * 1000000); /* not found by the end of a wait */
+	}
 	disk_close(disk);
 }
 
@@ -361,6 +386,7 @@ static void try_all(enum disk_engine_kind kind)
 	try_ranges(kind);
 	try_refusals(kind);
 	try_by_the_loop(kind);
+	try_sync_after_cached_reads(kind);
 	try_close_with_work(kind);
 }
 

@@ -2,12 +2,14 @@
 /*
  * test_loop: what vm/loop.h promises, above all that callbacks may change anything while a turn goes on.
  */
+#define _GNU_SOURCE
 #include "vm/loop.h"
 
 #include "lib/util.h"
 #include "tests/unit/test.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -394,6 +396,26 @@ TEST(stop_before_run_counts_and_time_goes_on)
 	loop_free(loop);
 }
 
+/* Only while somebody wants it, and only the loop's own thread, which is this one. */
+TEST(gathering_is_a_way_of_scheduling)
+{
+	begin();
+	turn();
+	CHECK_INT(sched_getscheduler(0), SCHED_OTHER);
+	loop_gather(loop, true);
+	loop_gather(loop, true);
+	CHECK_INT(sched_getscheduler(0), SCHED_OTHER);
+	turn();
+	CHECK_INT(sched_getscheduler(0), SCHED_BATCH);
+	loop_gather(loop, false);
+	turn();
+	CHECK_INT(sched_getscheduler(0), SCHED_BATCH);
+	loop_gather(loop, false);
+	turn();
+	CHECK_INT(sched_getscheduler(0), SCHED_OTHER);
+	loop_free(loop);
+}
+
 int main(void)
 {
 	RUN(fd_readable_is_told_until_removed);
@@ -406,5 +428,6 @@ int main(void)
 	RUN(task_of_another_thread_ends_the_sleep);
 	RUN(busy_loop_lets_others_have_the_lock);
 	RUN(stop_before_run_counts_and_time_goes_on);
+	RUN(gathering_is_a_way_of_scheduling);
 	return test_done();
 }
