@@ -53,7 +53,7 @@ $(B)/.setup-test $(B)/.setup-lint $(B)/.setup-fuzz $(B)/.setup-coverage $(B)/.se
 
 # ---- dependencies and kernel, from the distribution's sources, cached outside the tree ----
 
-DEPS_SRCS := deps/build deps/versions $(wildcard deps/patches/*/*.patch) $(wildcard lib/glib/*)
+DEPS_SRCS := deps/build deps/versions scripts/debian-source $(wildcard deps/patches/*/*.patch) $(wildcard lib/glib/*)
 $(D)/versions.h: $(DEPS_SRCS) | $(B)/.setup-build
 	$(call say,DEPS,$(D))
 	$(Q)deps/build $(D) && touch $@
