@@ -4,6 +4,7 @@
  * pod, and on any other file system to see that the checks are right. As root. Prints what failed; ends with the
  * number of the first check that did (counted from 1), 0 when none.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -372,11 +373,44 @@ static bool notifies(void)
 	return true;
 }
 
+/* O_DIRECT, mixed with the page cache; a file system may refuse it (EINVAL), as tmpfs did before Linux 6.6. */
+static bool moves_directly(void)
+{
+	enum { BLOCK = 4096, BLOCKS = 300 }; /* more than one request */
+	int fd = open("direct", O_RDWR | O_CREAT | O_DIRECT, 0644), cached;
+	char *map, *buffer;
+
+	if (fd < 0 && errno == EINVAL)
+		return true;
+	MUST(fd >= 0 && (buffer = aligned_alloc(BLOCK, BLOCK * BLOCKS)));
+	for (unsigned i = 0; i < BLOCKS; i++)
+		memset(buffer + BLOCK * i, 'a' + (int)i % 26, BLOCK);
+	MUST(pwrite(fd, buffer, BLOCK * BLOCKS, 0) == BLOCK * BLOCKS);
+	memset(buffer, 0, BLOCK * BLOCKS);
+	MUST(pread(fd, buffer, BLOCK * BLOCKS, 0) == BLOCK * BLOCKS);
+	for (unsigned i = 0; i < BLOCKS; i++)
+		MUST(buffer[BLOCK * i] == 'a' + (char)(i % 26) && !memcmp(buffer + BLOCK * i, buffer + BLOCK * i + 1, BLOCK - 1));
+	/* what is in the page cache is seen, and what goes past it does not leave the old there */
+	cached = open("direct", O_RDWR);
+	MUST(cached >= 0 && pwrite(cached, "CACHED", 6, BLOCK) == 6);
+	MUST(pread(fd, buffer, BLOCK, BLOCK) == BLOCK && !memcmp(buffer, "CACHEDbb", 8));
+	memset(buffer, '!', BLOCK);
+	MUST(pwrite(fd, buffer, BLOCK, 0) == BLOCK && pread(cached, buffer + BLOCK, 8, 0) == 8);
+	MUST(!memcmp(buffer + BLOCK, "!!!!!!!!", 8));
+	map = mmap(NULL, BLOCK, PROT_READ, MAP_SHARED, cached, 0);
+	MUST(map != MAP_FAILED && map[7] == '!' && !munmap(map, BLOCK));
+	MUST(pread(fd, buffer, BLOCK, BLOCK * BLOCKS) == 0); /* the end */
+	free(buffer);
+	MUST(!close(cached) && !close(fd) && !unlink("direct"));
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	static bool (*const checks[])(void) = {
 		creates, appends, renames, links, no_longer_there, nameless, attributes, extended_attributes, allocates, copies, maps,
 		locks, fifos, sockets, refuses, loses_set_user_id, owners, syncs, notifies,
+		moves_directly,
 	};
 	size_t i;
 
