@@ -59,3 +59,11 @@ void bus_write(struct bus *bus, uint64_t addr, unsigned width, uint64_t value)
 	if (range && range->ops->write)
 		range->ops->write(range->ctx, addr - range->base, width, value & all_ones(width));
 }
+
+bool bus_access_unlocked(struct bus *bus, uint64_t addr, unsigned width, bool write, uint64_t *value)
+{
+	struct bus_range *range = range_find(bus, addr, width);
+
+	return range && range->ops->unlocked &&
+	       range->ops->unlocked(range->ctx, addr - range->base, width, write, value);
+}

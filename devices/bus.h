@@ -5,6 +5,7 @@
 #ifndef DEVICES_BUS_H
 #define DEVICES_BUS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { BUS_RANGES_MAX = 48 };
@@ -16,6 +17,11 @@ enum { BUS_RANGES_MAX = 48 };
 struct bus_ops {
 	uint64_t (*read)(void *ctx, uint64_t offset, unsigned width);
 	void (*write)(void *ctx, uint64_t offset, unsigned width, uint64_t value);
+	/*
+	 * Without the lock, on any vCPU's thread at any time: carries the access out and returns true where that is
+	 * safe, and false, having done nothing, elsewhere. For what a guest does with every interrupt. May be NULL.
+	 */
+	bool (*unlocked)(void *ctx, uint64_t offset, unsigned width, bool write, uint64_t *value);
 };
 
 struct bus_range {
@@ -35,5 +41,7 @@ int bus_add(struct bus *bus, uint64_t base, uint64_t bytes, const struct bus_ops
 /* An access nobody answers reads as all ones of its width. */
 uint64_t bus_read(struct bus *bus, uint64_t addr, unsigned width);
 void bus_write(struct bus *bus, uint64_t addr, unsigned width, uint64_t value);
+/* False when the access needs the lock; nothing was done then. Ranges are not added meanwhile. */
+bool bus_access_unlocked(struct bus *bus, uint64_t addr, unsigned width, bool write, uint64_t *value);
 
 #endif

@@ -27,8 +27,9 @@
  * Limits. Beyond its rate the guest's frames stay in the ring and the backend is told no; a timer goes on. It waits at
  * least THROTTLE_NS, so that a throttled queue wakes us for a batch and not for each frame.
  *
- * Interrupts. Transmit: one per batch. Receive: one per turn of the loop, by a task, because a backend hands over
- * frames one by one and cannot know which is the last.
+ * Interrupts. Receive: one per turn of the loop, by a task, because a backend hands over frames one by one and cannot
+ * know which is the last. Transmit: nobody is in a hurry to hear that a frame was sent, and often an answer comes
+ * soon; so it is told together with the next frame received, or after TELL_SENT_NS, or when a quarter of the ring waits.
  */
 #include "devices/net.h"
 
@@ -48,6 +49,7 @@ enum {
 	MTU_MIN = 68, /* RFC 791; the least a Linux driver takes */
 };
 #define THROTTLE_NS UINT64_C(2000000)
+#define TELL_SENT_NS UINT64_C(100000)
 
 /* With VERSION_1 the header has num_buffers also without MRG_RXBUF (5.1.6.1). */
 struct header {
@@ -68,6 +70,8 @@ struct net {
 	struct virtio_net_config config;
 	struct net_backend backend;
 	struct loop_task tell_received; /* posted: chains were pushed to RX and the driver was not told yet */
+	struct loop_timer tell_sent;	/* armed: the same of TX */
+	unsigned untold;		/* chains of TX, about */
 	bool refused;
 	struct throttle receive, transmit;
 	struct pcap *pcap;
@@ -139,11 +143,14 @@ void net_rate_set(struct net *net, const struct net_rate *rate)
 
 /* Receive: frames for the guest */
 
-static void tell_received(void *ctx)
+static void tell(void *ctx)
 {
 	struct net *net = ctx;
 
-	virtio_interrupt(&net->dev, RX);
+	loop_timer_cancel(net->dev.env.loop, &net->tell_sent);
+	loop_task_cancel(net->dev.env.loop, &net->tell_received);
+	net->untold = 0;
+	virtio_interrupt_all(&net->dev);
 }
 
 /* The next chain for a frame. Before it says that there is none, it asks for a kick when there is one. */
@@ -353,6 +360,18 @@ static void transmit_chain(struct net *net, struct virtq_chain *chain)
 		net->backend.transmit(net->backend.ctx, net->tx_iov, count, bytes, sum);
 }
 
+/* Nothing sent: after a load, what was sent before may be untold. */
+static void tell_sent(struct net *net, unsigned sent)
+{
+	struct loop *loop = net->dev.env.loop;
+
+	net->untold += sent;
+	if (net->untold >= net->dev.queues[TX].num / 4 || (!sent && !net->tell_sent.armed))
+		tell(net);
+	else if (!net->tell_sent.armed)
+		loop_timer_set(loop, &net->tell_sent, loop_now_ns(loop) + TELL_SENT_NS);
+}
+
 static void transmit_kick(struct net *net)
 {
 	struct virtq *vq = &net->dev.queues[TX];
@@ -372,7 +391,7 @@ static void transmit_kick(struct net *net)
 			break;
 		}
 	} while (virtq_kick_enable(vq));
-	virtio_interrupt(&net->dev, TX);
+	tell_sent(net, vq->num - budget);
 }
 
 /* The card */
@@ -399,6 +418,8 @@ static void net_reset(struct virtio_dev *dev)
 	struct net *net = CONTAINER_OF(dev, struct net, dev);
 
 	loop_task_cancel(dev->env.loop, &net->tell_received);
+	loop_timer_cancel(dev->env.loop, &net->tell_sent);
+	net->untold = 0;
 	loop_timer_cancel(dev->env.loop, &net->receive.timer);
 	loop_timer_cancel(dev->env.loop, &net->transmit.timer);
 }
@@ -419,7 +440,8 @@ struct net *net_new(const struct virtio_env *env, const uint8_t mac[6], uint16_t
 	memcpy(net->config.mac, mac, sizeof(net->config.mac));
 	net->config.status = VIRTIO_NET_S_LINK_UP;
 	net->config.mtu = mtu;
-	net->tell_received = (struct loop_task){ .fn = tell_received, .ctx = net };
+	net->tell_received = (struct loop_task){ .fn = tell, .ctx = net };
+	net->tell_sent = (struct loop_timer){ .fn = tell, .ctx = net };
 	net->receive.timer = (struct loop_timer){ .fn = receive_again, .ctx = net };
 	net->transmit.timer = (struct loop_timer){ .fn = transmit_again, .ctx = net };
 	net->dev.ops = &net_ops;

@@ -108,6 +108,16 @@ void virtio_interrupt(struct virtio_dev *dev, unsigned queue)
 		interrupt(dev, VIRTIO_MMIO_INT_VRING);
 }
 
+void virtio_interrupt_all(struct virtio_dev *dev)
+{
+	bool wanted = false;
+
+	for (unsigned i = 0; virtio_running(dev) && i < dev->queue_count; i++)
+		wanted |= virtq_wants_irq(&dev->queues[i]);
+	if (wanted)
+		interrupt(dev, VIRTIO_MMIO_INT_VRING);
+}
+
 void virtio_config_changed(struct virtio_dev *dev)
 {
 	__atomic_add_fetch(&dev->config_generation, 1, __ATOMIC_ACQ_REL);
@@ -325,8 +335,6 @@ static uint32_t register_read(const struct virtio_dev *dev, uint64_t offset)
 		return selected ? VIRTQ_NUM_MAX : 0;
 	case VIRTIO_MMIO_QUEUE_READY:
 		return selected && dev->queues[dev->queue_sel].ready;
-	case VIRTIO_MMIO_INTERRUPT_STATUS:
-		return __atomic_load_n(&dev->interrupt_status, __ATOMIC_ACQUIRE);
 	case VIRTIO_MMIO_STATUS:
 		return status_get(dev);
 	case VIRTIO_MMIO_CONFIG_GENERATION:
@@ -341,6 +349,20 @@ static uint32_t register_read(const struct virtio_dev *dev, uint64_t offset)
 	}
 }
 
+/* What an interrupt was for, and that it was seen: each a single access to an atomic. */
+static bool mmio_unlocked(void *ctx, uint64_t offset, unsigned width, bool write, uint64_t *value)
+{
+	struct virtio_dev *dev = ctx;
+
+	if (width != 4 || offset != (write ? VIRTIO_MMIO_INTERRUPT_ACK : VIRTIO_MMIO_INTERRUPT_STATUS))
+		return false;
+	if (write)
+		__atomic_and_fetch(&dev->interrupt_status, ~(uint32_t)*value, __ATOMIC_ACQ_REL);
+	else
+		*value = __atomic_load_n(&dev->interrupt_status, __ATOMIC_ACQUIRE);
+	return true;
+}
+
 /*
  * Reading takes no lock of the device's own: status and interrupts are atomic, all else is written by vCPUs alone, and
  * they hold the machine's lock. A device with a loop of its own must not change its config space while the guest runs.
@@ -350,6 +372,8 @@ static uint64_t mmio_read(void *ctx, uint64_t offset, unsigned width)
 	struct virtio_dev *dev = ctx;
 	uint64_t value = 0;
 
+	if (mmio_unlocked(dev, offset, width, false, &value))
+		return value;
 	if (offset < VIRTIO_MMIO_CONFIG)
 		return width == 4 && offset % 4 == 0 ? register_read(dev, offset) : 0;
 	offset -= VIRTIO_MMIO_CONFIG;
@@ -381,10 +405,8 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned width, uint64_t valu
 
 	if (offset < VIRTIO_MMIO_CONFIG && (width != 4 || offset % 4))
 		return;
-	if (offset == VIRTIO_MMIO_INTERRUPT_ACK) {
-		__atomic_and_fetch(&dev->interrupt_status, ~(uint32_t)value, __ATOMIC_ACQ_REL);
+	if (mmio_unlocked(dev, offset, width, true, &value))
 		return;
-	}
 	if (dev->env.own_loop && !loop_lock_within(dev->env.loop, BUSY_LIMIT_MS)) {
 		log_guest(&busy_limit, "%s: busy with a request that does not end; the guest's change is ignored",
 			  dev->name);
@@ -398,6 +420,7 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned width, uint64_t valu
 const struct bus_ops virtio_mmio_ops = {
 	.read = mmio_read,
 	.write = mmio_write,
+	.unlocked = mmio_unlocked,
 };
 
 /* ---- saving and loading ---- */

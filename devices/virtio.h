@@ -93,6 +93,8 @@ void virtio_kick_again(struct virtio_dev *dev, unsigned queue);
 
 /* Interrupts the driver if it wants one for what was pushed to this queue. */
 void virtio_interrupt(struct virtio_dev *dev, unsigned queue);
+/* One interrupt for all queues of the device, when the driver waits for one of any of them. */
+void virtio_interrupt_all(struct virtio_dev *dev);
 /* Config space changed: generation moves on, the driver is told. */
 void virtio_config_changed(struct virtio_dev *dev);
 

@@ -5,7 +5,7 @@
  * Theory of operation
  * -------------------
  * A vCPU thread runs KVM_RUN in a loop. What comes out of it is either a register access, carried out under the
- * loop's lock, or the end. Kicks pass through eventfds and never come here. The end is told on the loop thread, by a
+ * loop's lock (save what every interrupt brings, see bus_access_unlocked()), or the end. Kicks pass through eventfds and never come here. The end is told on the loop thread, by a
  * task: callbacks of the story (vmm.c) never run on a vCPU thread.
  *
  * An interrupt is two calls of KVM_IRQ_LINE, up and down. An irqfd would be one write(), but to a line of the I/O APIC
@@ -260,6 +260,25 @@ static void exit_mmio(struct vcpu *vcpu)
 	}
 }
 
+/* True when the exit could be handled without the lock, which the loop may hold for a while. */
+static bool exit_handle_unlocked(struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	uint64_t value = 0;
+	unsigned width;
+
+	if (run->exit_reason != KVM_EXIT_MMIO)
+		return false;
+	width = MIN(run->mmio.len, 8u);
+	if (run->mmio.is_write)
+		memcpy(&value, run->mmio.data, width);
+	if (!bus_access_unlocked(vcpu->kvm->config.mmio, run->mmio.phys_addr, width, run->mmio.is_write, &value))
+		return false;
+	if (!run->mmio.is_write)
+		memcpy(run->mmio.data, &value, width);
+	return true;
+}
+
 /* Handles one exit under the loop's lock; false when this machine has ended. */
 static bool exit_handle(struct vcpu *vcpu)
 {
@@ -305,7 +324,7 @@ static void *vcpu_thread(void *ctx)
 	while (go_on && !__atomic_load_n(&kvm->stopping, __ATOMIC_ACQUIRE)) {
 		int err = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
 
-		if (err == EINTR || err == EAGAIN)
+		if (err == EINTR || err == EAGAIN || (!err && exit_handle_unlocked(vcpu)))
 			continue;
 		loop_lock(kvm->config.loop);
 		if (err) {

@@ -130,6 +130,32 @@ TEST(bus_finds_the_range)
 	CHECK_INT(seen_value, 0x1234);
 }
 
+static bool probe_unlocked(void *ctx, uint64_t offset, unsigned width, bool write, uint64_t *value)
+{
+	(void)ctx;
+	if (offset != 0x20 || width != 4)
+		return false;
+	*value = write ? *value + 1 : 0x99;
+	return true;
+}
+
+TEST(bus_knows_what_needs_no_lock)
+{
+	static const struct bus_ops ops = {.read = probe_read, .write = probe_write, .unlocked = probe_unlocked};
+	struct bus bus = {0};
+	uint64_t value = 7;
+
+	CHECK_INT(bus_add(&bus, 0x1000, 0x100, &ops, NULL), 0);
+	CHECK_INT(bus_add(&bus, 0x2000, 0x100, &probe, NULL), 0);
+	CHECK(bus_access_unlocked(&bus, 0x1020, 4, true, &value) && value == 8);
+	CHECK(bus_access_unlocked(&bus, 0x1020, 4, false, &value) && value == 0x99);
+	CHECK(!bus_access_unlocked(&bus, 0x1020, 2, false, &value));
+	CHECK(!bus_access_unlocked(&bus, 0x1024, 4, false, &value));
+	CHECK(!bus_access_unlocked(&bus, 0x2020, 4, false, &value));
+	CHECK(!bus_access_unlocked(&bus, 0x3020, 4, false, &value));
+	CHECK_INT(value, 0x99);
+}
+
 TEST(bus_answers_nobody_with_ones)
 {
 	struct bus bus = {.count = 0};
@@ -168,6 +194,7 @@ int main(void)
 	RUN(discards_whole_pages_inside);
 	RUN(gap_of_the_devices);
 	RUN(bus_finds_the_range);
+	RUN(bus_knows_what_needs_no_lock);
 	RUN(bus_answers_nobody_with_ones);
 	RUN(bus_refuses_overlap_and_too_many);
 	return test_done();

@@ -111,6 +111,28 @@ TEST(frame_goes_out_without_its_header)
 	CHECK_INT(wire.bytes, 100);
 	CHECK_MEM(wire.last, bytes + HEADER, 100);
 	CHECK_INT(ring_take(tx, NULL, 0), 0);
+	CHECK_INT(rig.irqs, 0); /* that it was sent is told when something else is, */
+	rig_run_ms(&rig, 20);
+	CHECK_INT(rig.irqs, 1); /* or soon */
+	end();
+}
+
+TEST(sent_frames_are_told_by_the_quarter)
+{
+	uint8_t bytes[HEADER + 64] = { 0 };
+
+	begin(F_ALL);
+	for (unsigned i = 0; i < RING_NUM / 4; i++) {
+		CHECK_INT(rig.irqs, 0);
+		ring_send(tx, bytes, sizeof(bytes));
+	}
+	CHECK_INT(rig.irqs, 1);
+	rig_run_ms(&rig, 5);
+	CHECK_INT(rig.irqs, 1);
+	/* a reset forgets it */
+	ring_send(tx, bytes, sizeof(bytes));
+	rig_write(&rig, RIG_REG_STATUS, 0);
+	rig_run_ms(&rig, 5);
 	CHECK_INT(rig.irqs, 1);
 	end();
 }
@@ -196,7 +218,7 @@ TEST(event_idx_works_the_same)
 		CHECK_INT(ring_take(rx, NULL, 0), HEADER + 64);
 	}
 	CHECK_INT(wire.frames, 3 * RING_NUM);
-	CHECK_INT(rig.irqs, 2 * 3 * RING_NUM);
+	CHECK_INT(rig.irqs, 3 * RING_NUM); /* one for both directions */
 	end();
 }
 
@@ -780,6 +802,7 @@ int main(void)
 {
 	RUN(identity);
 	RUN(frame_goes_out_without_its_header);
+	RUN(sent_frames_are_told_by_the_quarter);
 	RUN(frame_comes_in_behind_a_plain_header);
 	RUN(no_room_then_room);
 	RUN(refused_before_the_driver_is_up_is_told_at_start);

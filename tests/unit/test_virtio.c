@@ -247,6 +247,31 @@ TEST(rng_fills_and_caps)
 	rng_end();
 }
 
+/* What a vCPU does with every interrupt needs no lock; nothing else goes that way. */
+TEST(interrupt_registers_need_no_lock)
+{
+	struct ring *ring = rng_make(0);
+	uint64_t value = 0;
+
+	ring_post(ring, 16);
+	ring_kick(ring);
+	CHECK(virtio_mmio_ops.unlocked(rig.dev, VIRTIO_MMIO_INTERRUPT_STATUS, 4, false, &value));
+	CHECK_INT(value, VIRTIO_MMIO_INT_VRING);
+	CHECK(virtio_mmio_ops.unlocked(rig.dev, VIRTIO_MMIO_INTERRUPT_ACK, 4, true, &value));
+	CHECK_INT(rig_read(&rig, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+	value = 77;
+	for (uint64_t offset = 0; offset < 0x200; offset++) {
+		for (unsigned width = 1; width <= 8; width *= 2) {
+			if (offset != VIRTIO_MMIO_INTERRUPT_STATUS || width != 4)
+				CHECK(!virtio_mmio_ops.unlocked(rig.dev, offset, width, false, &value));
+			if (offset != VIRTIO_MMIO_INTERRUPT_ACK || width != 4)
+				CHECK(!virtio_mmio_ops.unlocked(rig.dev, offset, width, true, &value));
+		}
+	}
+	CHECK_INT(value, 77);
+	rng_end();
+}
+
 TEST(rng_work_is_bounded_per_kick)
 {
 	struct ring *ring = rng_make(0);
@@ -518,6 +543,7 @@ int main(void)
 	RUN(bad_queues_need_a_reset);
 	RUN(broken_ring_lets_the_rest_live);
 	RUN(rng_fills_and_caps);
+	RUN(interrupt_registers_need_no_lock);
 	RUN(rng_work_is_bounded_per_kick);
 	RUN(rng_goes_on_in_the_next_turn);
 	RUN(work_that_makes_work_waits_for_its_turn);
