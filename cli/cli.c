@@ -5,13 +5,15 @@
 #include "lib/log.h"
 #include "lib/util.h"
 
+#include <assert.h>
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
-const struct cli_command *const cli_commands[] = {&cmd_run, &cmd_doctor, &cmd_version, &cmd_help, NULL};
+const struct cli_command *const cli_commands[] = {&cmd_run, &cmd_validate, &cmd_spec, &cmd_doctor, &cmd_version, &cmd_help, NULL};
 
 static run_fn *run_pod;
 
@@ -20,7 +22,7 @@ run_fn *cli_run_fn(void)
 	return run_pod;
 }
 
-enum { WORD_MAX = 32, NEAR_MAX = 2 };
+enum { WORD_MAX = 32, NEAR_MAX = 2, OPTIONS_MAX = 32 };
 
 /* Levenshtein distance of two short words; long ones are far from everything. */
 static unsigned word_distance(const char *a, const char *b)
@@ -60,6 +62,35 @@ const char *cli_nearest(const char *word, const char *const *names)
 		}
 	}
 	return best;
+}
+
+/* What getopt_long() stumbled over. Of letters written together, as in -xy, optind does not say which; optopt does. */
+static void option_word(char *const *argv, const struct option *options, char *word, size_t bytes)
+{
+	for (unsigned i = 0; options[i].name; i++) {
+		if (!optopt || options[i].val == optopt) {
+			snprintf(word, bytes, "%s", argv[optind - 1]);
+			return;
+		}
+	}
+	snprintf(word, bytes, "-%c", optopt);
+}
+
+int cli_option_unknown(const struct cli_command *command, char *const *argv, const struct option *options)
+{
+	const char *names[OPTIONS_MAX + 1] = {NULL}, *near;
+	char words[OPTIONS_MAX][WORD_MAX], word[128];
+
+	for (unsigned i = 0; options[i].name; i++) {
+		assert(i < OPTIONS_MAX);
+		snprintf(words[i], sizeof(words[i]), "--%s", options[i].name);
+		names[i] = words[i];
+	}
+	option_word(argv, options, word, sizeof(word));
+	near = cli_nearest(word, names);
+	if (near)
+		return cli_usage_error(command, "%s: no such option (did you mean %s?)", word, near);
+	return cli_usage_error(command, "%s: no such option", word);
 }
 
 void cli_help_print(const struct cli_command *command)

@@ -43,10 +43,13 @@ void cli_help_print(const struct cli_command *command);
 int cli_usage_error(const struct cli_command *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The nearest of the names to a mistyped word, or NULL when none is near. names ends with NULL. */
 const char *cli_nearest(const char *word, const char *const *names);
+/* After getopt_long() gave '?': the usage error for the word of argv that is none of options; names the nearest. */
+struct option;
+int cli_option_unknown(const struct cli_command *command, char *const *argv, const struct option *options);
 
 /* For cli/run.c: what cli_main() was given. */
 run_fn *cli_run_fn(void);
 
-extern const struct cli_command cmd_run, cmd_doctor, cmd_version, cmd_help;
+extern const struct cli_command cmd_run, cmd_validate, cmd_spec, cmd_doctor, cmd_version, cmd_help;
 
 #endif

@@ -22,16 +22,6 @@ static const struct option long_options[] = {
 	{NULL, 0, NULL, 0},
 };
 
-static int option_unknown(const struct cli_command *command, const char *word)
-{
-	const char *names[] = {"--kernel", "--append", "--trace-boot", "--console", "--pcap", "--strict", "--verbose", "--help", NULL};
-	const char *near = cli_nearest(word, names);
-
-	if (near)
-		return cli_usage_error(command, "%s: no such option (did you mean %s?)", word, near);
-	return cli_usage_error(command, "%s: no such option", word);
-}
-
 /* Fills options; false, with the exit code in *code, when there is nothing to run. */
 static bool options_parse(const struct cli_command *command, int argc, char **argv, struct run_options *options, int *code)
 {
@@ -71,7 +61,7 @@ static bool options_parse(const struct cli_command *command, int argc, char **ar
 			cli_usage_error(command, "%s needs a value", argv[optind - 1]);
 			return false;
 		default:
-			option_unknown(command, argv[optind - 1]);
+			cli_option_unknown(command, argv, long_options);
 			return false;
 		}
 	}

@@ -5,6 +5,7 @@
 #include "lib/log.h"
 #include "lib/util.h"
 #include "pod/abi.h"
+#include "pod/spec_read.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -13,36 +14,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static void spec_report(void *ctx, enum spec_level level, const char *message)
-{
-	(void)ctx;
-	log_warn("%s%s", level == SPEC_WARNING ? "warning: " : "", message);
-}
-
 struct spec_pod *pod_file_read(const char *pod_file, bool strict)
 {
-	struct spec_pod *spec;
-	char *text;
-	size_t bytes;
-	int err = file_read(pod_file, SPEC_TEXT_BYTES_MAX, &text, &bytes);
+	struct spec_pod *spec = spec_read(pod_file, strict, spec_read_log, NULL);
 
-	if (err == -EFBIG)
-		die("%s is longer than %d MB: no pod file", pod_file, SPEC_TEXT_BYTES_MAX >> 20);
-	if (err)
-		die("%s can not be read: %s", pod_file, strerror(-err));
-	spec = spec_parse(text, bytes, pod_file, strict, spec_report, NULL);
-	free(text);
 	if (!spec)
 		exit(EXIT_PODVM); /* every fault was told */
-	if (spec->container_count == 0)
-		die("%s: containers: a pod needs at least one", pod_file);
-	if (spec->memory_mb < SPEC_MEMORY_MB_MIN)
-		die("%s: resource.memory: %llu MB are too small for any pod; the least is %d", pod_file,
-		    (unsigned long long)spec->memory_mb, SPEC_MEMORY_MB_MIN);
-	for (size_t i = 0; i < spec->file_count; i++)
-		if (spec->files[i].uri[0])
-			die("%s: files[%zu].uri: podvm does not fetch files yet: put it into content, or use a volume", pod_file,
-			    i);
 	return spec;
 }
 
