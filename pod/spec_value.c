@@ -245,7 +245,7 @@ void value_owner(struct walk *walk, const struct key *key, const cJSON *item, vo
 /* The field is an enum, its values being the words' places. */
 void value_choice(struct walk *walk, const struct key *key, const cJSON *item, void *target)
 {
-	if (cJSON_IsString(item) && !*item->valuestring)
+	if (cJSON_IsString(item) && !*item->valuestring && !key->required)
 		return;
 	for (unsigned i = 0; cJSON_IsString(item) && key->words[i]; i++) {
 		if (!strcasecmp(item->valuestring, key->words[i])) {
