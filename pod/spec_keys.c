@@ -150,7 +150,7 @@ static const struct key volume_keys[] = {
 	    .check = check_fstype),
 	KEY("cache", value_cache, "\"writeback\", \"writethrough\", \"none\", \"directsync\" or \"unsafe\"",
 	    AT(spec_volume, cache), .words = spec_cache_words),
-	KEY("option", value_option, NULL),
+	KEY("option", value_option, NULL, .shape = &option_shape),
 };
 static const struct shape volume_shape = SHAPE(volume_keys, .init = volume_init, .finish = volume_finish);
 static const struct key volume_element =
@@ -459,7 +459,7 @@ static const struct key container_keys[] = {
 	     SPEC_VOLUMES_MAX, mount_element),
 	LIST("files", "an array of {\"path\": ..., \"filename\": ...}", spec_container, files, file_count, LIST_MAX,
 	     place_element),
-	KEY("ports", value_ports, A_PORTS),
+	KEY("ports", value_ports, A_PORTS, .element = &port_element),
 	KEY("stopSignal", value_signal, "a signal such as \"TERM\", \"SIGRTMIN+3\" or 15",
 	    AT(spec_container, stop_signal)),
 	KEY("id", value_ignored, NULL),
@@ -602,7 +602,7 @@ static const struct key pod_keys[] = {
 	     file_element),
 	LIST("volumes", "an array of {\"name\": ..., \"source\": ...}", spec_pod, volumes, volume_count,
 	     SPEC_VOLUMES_MAX, volume_element),
-	KEY("portmappings", value_ports, A_PORTS),
+	KEY("portmappings", value_ports, A_PORTS, .element = &port_element),
 	LIST("containers", "an array of {\"image\": ..., \"command\": [...]}", spec_pod, containers, container_count,
 	     SPEC_CONTAINERS_MAX, container_element, .min = 1, .required = true),
 	KEY("podvm", value_object, "an object: {\"network\": ..., \"sockets\": [...]}", .shape = &podvm_shape),

@@ -367,3 +367,26 @@ void value_list(struct walk *walk, const struct key *key, const cJSON *item, voi
 	}
 	walk->list = outer;
 }
+
+static void keys_below(const struct key *key, const char *path, walk_key_fn *fn, void *ctx)
+{
+	for (size_t i = 0; key->shape && i < key->shape->key_count; i++) {
+		const struct key *member = &key->shape->keys[i];
+		char *longer = xasprintf("%s%s%s", path, *path ? "." : "", member->name);
+
+		fn(ctx, longer, member);
+		if (member->element) {
+			char *elements = xasprintf("%s[]", longer);
+
+			keys_below(member->element, elements, fn, ctx);
+			free(elements);
+		}
+		keys_below(member, longer, fn, ctx);
+		free(longer);
+	}
+}
+
+void walk_keys(walk_key_fn *fn, void *ctx)
+{
+	keys_below(&spec_root, "", fn, ctx);
+}

@@ -44,6 +44,7 @@ struct key {
 	const char *const *words; /* value_choice: ends in NULL, the index is the enum's value */
 	size_t size; /* value_number: bytes of the field, 4 or 8; value_list: of an element */
 	size_t count_at; /* value_list */
+	/* Also where another reader does the work: walk_keys() goes by these two. */
 	const struct key *element; /* value_list: how an element is read, its own at being 0 */
 	const struct shape *shape; /* value_object */
 };
@@ -125,6 +126,10 @@ struct port_range {
 void text_set(char **field, const char *text);
 
 extern const struct key spec_root; /* spec_keys.c: how a pod is read */
+
+/* Calls fn for every key below spec_root, in the order of the tables; path is as in "containers[].volumes[].readOnly". */
+typedef void walk_key_fn(void *ctx, const char *path, const struct key *key);
+void walk_keys(walk_key_fn *fn, void *ctx);
 
 /* The tables' words and the printer's: index is the enum's value. */
 extern const char *const spec_restart_words[], *const spec_encoding_words[], *const spec_direction_words[],
