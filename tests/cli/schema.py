@@ -35,7 +35,7 @@ REASONS = {
 EXAMPLES = {"insert-file-from-host.json": "fetch"}  # what of REASONS holds for an example
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-FREE = {"labels"}  # objects whose keys are the user's own
+FREE = {"labels", "sysctl"}  # objects whose keys are the user's own
 
 
 def cases(path):

@@ -105,6 +105,8 @@ static void document_row(char *line)
 		struct entry *entry;
 
 		end = strchr(at + 1, '`');
+		if (!CHECK_MSG(end, line))
+			return;
 		snprintf(path, sizeof(path), "%.*s", (int)(end - at - 1), at + 1);
 		check_key(!entry_find(&document, path), path, "is in the document twice");
 		entry = entry_add(&document, path);
