@@ -100,6 +100,13 @@ test_spec_that_can_not_be_written_fails() {
 	code=0
 	"$PODVM" spec good.json >&- 2>err || code=$?
 	equal $code 125
+	# All but the newline fits, which stdio still holds when the rest is written.
+	printf '{"containers":[{"image":"a","command":["%01200d"]}]}' 0 >long.json
+	run 0 "$PODVM" spec long.json
+	head -c $((2048 + 1 - $(wc -c <out))) /dev/zero >full
+	code=0
+	(ulimit -f 2 && trap '' XFSZ && exec "$PODVM" spec long.json >>full 2>err) || code=$?
+	[ "$(stat -c %s full)" = 2048 ] && [ $code = 125 ] || fail "$(stat -c %s full) bytes, code $code"
 }
 
 test_words_that_are_none() {
