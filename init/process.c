@@ -237,6 +237,21 @@ static void hand_over_streams(const struct user *user)
 	}
 }
 
+static void set_ulimits(const struct spec_container *container)
+{
+	for (size_t i = 0; i < container->ulimit_count; i++) {
+		const struct spec_ulimit *ulimit = &container->ulimits[i];
+		/* SPEC_UNLIMITED is RLIM_INFINITY. */
+		const struct rlimit limit = {.rlim_cur = ulimit->soft, .rlim_max = ulimit->hard};
+
+		if (setrlimit((int)ulimit->resource, &limit) < 0)
+			give_up(EXIT_PODVM, "ulimit %s: %s%s", spec_ulimit_name(ulimit->resource), strerror(errno),
+				ulimit->resource == RLIMIT_NOFILE && errno == EPERM ?
+					" (more than the sysctl fs/nr_open lets pass)" : "");
+	}
+}
+_Static_assert(SPEC_UNLIMITED == RLIM_INFINITY, "set_ulimits() passes limits as they are");
+
 static void become_user(const struct user *user)
 {
 	drop_bounding_set();
@@ -293,10 +308,12 @@ static _Noreturn void run_main(const struct process_plan *plan)
 	env = process_env(container, &user, plan->hostname);
 	if (!container->tty)
 		setsid();
-	if (plan->confine) {
+	if (plan->confine)
 		hand_over_streams(&user);
+	/* Of the main process, not of container-init: cpu or as could end that. Late: they hold for us as well. */
+	set_ulimits(container);
+	if (plan->confine)
 		become_user(&user);
-	}
 	if (chdir(container->workdir) < 0)
 		give_up(EXIT_PODVM, "workdir %s: %s", container->workdir, strerror(errno));
 	sigemptyset(&none);

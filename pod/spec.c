@@ -102,6 +102,7 @@ static void container_free(struct spec_container *container)
 		free(container->files[i].filename);
 	}
 	free(container->files);
+	free(container->ulimits);
 }
 
 static void volumes_free(struct spec_volume *volumes, size_t count)

@@ -23,6 +23,7 @@ enum {
 	SPEC_SOCKETS_MAX = 16,
 	SPEC_SOCKET_PORT_MIN = 1024, /* below are the ports of pod/abi.h */
 	SPEC_ARGS_MAX = 4096,
+	SPEC_ULIMITS_MAX = 16, /* as many as there are, and each may be set once */
 	SPEC_VCPUS_MAX = 32,
 	SPEC_MEMORY_MB_DEFAULT = 128,
 	SPEC_MEMORY_MB_MIN = 24, /* below it no pod boots, see docs/performance.md */
@@ -58,6 +59,14 @@ struct spec_place {
 	uint32_t uid, gid;
 };
 
+#define SPEC_UNLIMITED UINT64_MAX
+
+/* A resource limit of the container's main process and what it starts. */
+struct spec_ulimit {
+	unsigned resource; /* RLIMIT_* of Linux */
+	uint64_t soft, hard; /* soft <= hard; SPEC_UNLIMITED */
+};
+
 struct spec_container {
 	char *name; /* unique; default "<id or pod>-<last part of image>-<index>", a valid hostname */
 	char *image; /* begins with "/", "./" or "../": a path, from the pod file's directory; else a reference */
@@ -77,6 +86,8 @@ struct spec_container {
 	struct spec_place *files;
 	size_t file_count;
 	char *stop_signal; /* without "SIG"; default "TERM" */
+	struct spec_ulimit *ulimits;
+	size_t ulimit_count;
 };
 
 enum spec_volume_kind {
@@ -189,6 +200,9 @@ bool spec_volume_read_only(const struct spec_pod *pod, unsigned volume);
  * spec, the array to the caller.
  */
 char **spec_argv(const struct spec_container *container, size_t *count);
+
+/* What ulimits calls a resource: "nofile". */
+const char *spec_ulimit_name(unsigned resource);
 
 /* Number of a signal named as in stop_signal: "TERM", "15", "RTMIN+3"; 0 when there is none. */
 int spec_signal_number(const char *name);

@@ -40,23 +40,6 @@ _Static_assert(sizeof(enum spec_restart) == sizeof(unsigned) && sizeof(enum spec
 const char *const spec_direction_words[] = {"out", "in", NULL};
 _Static_assert(SPEC_SOCKET_OUT == 0 && SPEC_SOCKET_IN == 1, "spec_direction_words is indexed by enum spec_direction");
 
-#define AT(type, field) .at = offsetof(struct type, field)
-#define KEY(text, reader, what, ...)                                                                                   \
-	{                                                                                                              \
-		.name = text, .read = reader, .expected = what, ##__VA_ARGS__                                          \
-	}
-#define LIST(text, what, type, field, count, limit, each, ...)                                                         \
-	KEY(text, value_list, what, AT(type, field), .count_at = offsetof(struct type, count),                         \
-	    .size = sizeof(*((struct type *)0)->field), .max = limit, .element = &each, ##__VA_ARGS__)
-#define SHAPE(table, ...)                                                                                              \
-	{                                                                                                              \
-		.keys = table, .key_count = ARRAY_SIZE(table), ##__VA_ARGS__                                           \
-	}
-#define ELEMENT(reader, what, ...)                                                                                     \
-	{                                                                                                              \
-		.read = reader, .expected = what, ##__VA_ARGS__                                                        \
-	}
-
 #define A_PATH "an absolute path without \"..\""
 #define A_NAME "a name: letters, digits, \"-\", \"_\" and \".\", the first a letter or digit, at most 128"
 #define A_FILE_NAME "a name without \"/\", at most 255 bytes"
@@ -283,7 +266,7 @@ static void value_ports(struct walk *walk, const struct key *key, const cJSON *i
 	free(list.rules);
 }
 
-/* Containers */
+/* Containers: what they may and may use is in pod/spec_confine.c. */
 
 static void env_init(struct walk *walk, void *target)
 {
@@ -467,7 +450,8 @@ static const struct key container_keys[] = {
 	KEY("logPath", value_ignored, NULL),
 	KEY("cache", value_ignored, NULL),
 	KEY("sysctl", value_ignored, NULL),
-	KEY("ulimits", value_ignored, NULL),
+	LIST("ulimits", "an array of {\"name\": ..., \"soft\": ..., \"hard\": ...}", spec_container, ulimits,
+	     ulimit_count, SPEC_ULIMITS_MAX, spec_ulimit),
 };
 static const struct shape container_shape = SHAPE(container_keys, .init = container_init, .finish = container_finish);
 static const struct key container_element =

@@ -168,6 +168,31 @@ static void put_places(cJSON *root, const struct spec_container *container)
 	}
 }
 
+/* cJSON would print 15 digits; these may have one more. */
+static void put_limit(cJSON *object, const char *key, uint64_t limit)
+{
+	char *digits = xasprintf("%llu", (unsigned long long)limit);
+
+	if (limit == SPEC_UNLIMITED)
+		cJSON_AddStringToObject(object, key, "unlimited");
+	else
+		cJSON_AddRawToObject(object, key, digits);
+	free(digits);
+}
+
+static void put_ulimits(cJSON *root, const struct spec_container *container)
+{
+	cJSON *list = cJSON_AddArrayToObject(root, "ulimits");
+
+	for (size_t i = 0; i < container->ulimit_count; i++) {
+		cJSON *object = put_object(list);
+
+		cJSON_AddStringToObject(object, "name", spec_ulimit_name(container->ulimits[i].resource));
+		put_limit(object, "soft", container->ulimits[i].soft);
+		put_limit(object, "hard", container->ulimits[i].hard);
+	}
+}
+
 static void put_containers(cJSON *root, const struct spec_pod *pod)
 {
 	cJSON *list = cJSON_AddArrayToObject(root, "containers");
@@ -189,6 +214,7 @@ static void put_containers(cJSON *root, const struct spec_pod *pod)
 		put_mounts(object, container);
 		put_places(object, container);
 		cJSON_AddStringToObject(object, "stopSignal", container->stop_signal);
+		put_ulimits(object, container);
 	}
 }
 

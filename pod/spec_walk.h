@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/util.h"
 #include "pod/spec.h"
 
 struct walk;
@@ -48,6 +49,24 @@ struct key {
 	const struct key *element; /* value_list: how an element is read, its own at being 0 */
 	const struct shape *shape; /* value_object */
 };
+
+/* For tables: a key of a struct's field, a list of a struct, a shape, how an element of a list is read. */
+#define AT(type, field) .at = offsetof(struct type, field)
+#define KEY(text, reader, what, ...)                                                                                   \
+	{                                                                                                              \
+		.name = text, .read = reader, .expected = what, ##__VA_ARGS__                                          \
+	}
+#define LIST(text, what, type, field, count, limit, each, ...)                                                         \
+	KEY(text, value_list, what, AT(type, field), .count_at = offsetof(struct type, count),                         \
+	    .size = sizeof(*((struct type *)0)->field), .max = limit, .element = &each, ##__VA_ARGS__)
+#define SHAPE(table, ...)                                                                                              \
+	{                                                                                                              \
+		.keys = table, .key_count = ARRAY_SIZE(table), ##__VA_ARGS__                                           \
+	}
+#define ELEMENT(reader, what, ...)                                                                                     \
+	{                                                                                                              \
+		.read = reader, .expected = what, ##__VA_ARGS__                                                        \
+	}
 
 struct walk_step {
 	const char *key; /* NULL: an element */
@@ -133,7 +152,8 @@ void walk_keys(walk_key_fn *fn, void *ctx);
 
 /* The tables' words and the printer's: index is the enum's value. */
 extern const char *const spec_restart_words[], *const spec_encoding_words[], *const spec_direction_words[],
-	*const spec_egress_words[], *const spec_cache_words[];
+	*const spec_egress_words[], *const spec_cache_words[], *const spec_ulimit_words[];
 extern const struct key spec_option; /* spec_keys.c: option of a volume that is a disk */
+extern const struct key spec_ulimit; /* spec_confine.c: an element of ulimits */
 
 #endif

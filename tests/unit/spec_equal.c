@@ -61,12 +61,17 @@ static bool user_equal(const struct spec_user *a, const struct spec_user *b)
 	return SAME_TEXT(name) && SAME_TEXT(group) && SAME_TEXTS(additional_groups, additional_group_count);
 }
 
+static bool ulimit_equal(const struct spec_ulimit *a, const struct spec_ulimit *b)
+{
+	return SAME(resource) && SAME(soft) && SAME(hard);
+}
+
 static bool container_equal(const struct spec_container *a, const struct spec_container *b)
 {
 	bool same = SAME_TEXT(name) && SAME_TEXT(image) && SAME_TEXT(workdir) && SAME_TEXT(stop_signal) &&
 		    SAME_TEXTS(command, command_count) && SAME_TEXTS(entrypoint, entrypoint_count) && SAME(tty) &&
 		    SAME(read_only) && SAME(restart) && SAME(env_count) && SAME(mount_count) && SAME(file_count) &&
-		    user_equal(&a->user, &b->user);
+		    SAME(ulimit_count) && user_equal(&a->user, &b->user);
 
 	for (size_t i = 0; same && i < a->env_count; i++)
 		same = env_equal(&a->envs[i], &b->envs[i]);
@@ -74,6 +79,8 @@ static bool container_equal(const struct spec_container *a, const struct spec_co
 		same = mount_equal(&a->mounts[i], &b->mounts[i]);
 	for (size_t i = 0; same && i < a->file_count; i++)
 		same = place_equal(&a->files[i], &b->files[i]);
+	for (size_t i = 0; same && i < a->ulimit_count; i++)
+		same = ulimit_equal(&a->ulimits[i], &b->ulimits[i]);
 	return same;
 }
 

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -148,6 +149,8 @@ TEST(environment)
 
 /* Runs a command as a container's main process. What it printed in out, its reports' last of each kind in got. */
 static struct spec_user run_as = {.name = (char *)"0", .group = (char *)""};
+static struct spec_ulimit run_ulimits[2];
+static size_t run_ulimit_count;
 
 struct run {
 	char out[256];
@@ -157,7 +160,8 @@ struct run {
 
 static void run_signalled(struct run *run, const char *const *argv, int signo, int (*enter)(void *, char *, size_t))
 {
-	struct spec_container container = {.name = (char *)"c", .workdir = (char *)"/", .user = run_as};
+	struct spec_container container = {.name = (char *)"c", .workdir = (char *)"/", .user = run_as,
+					   .ulimits = run_ulimits, .ulimit_count = run_ulimit_count};
 	struct process_plan plan = {.container = &container, .hostname = "pod", .cgroup_fd = -1, .enter = enter};
 	struct process_report report;
 	struct process process;
@@ -253,6 +257,24 @@ TEST(main_process_gets_no_blocked_signals)
 	CHECK_STR(run.out, "SigBlk:\t0000000000000000\n");
 }
 
+TEST(ulimits_are_set)
+{
+	struct run run;
+
+	run_ulimits[0] = (struct spec_ulimit){.resource = RLIMIT_NOFILE, .soft = 30, .hard = 40};
+	run_ulimits[1] = (struct spec_ulimit){.resource = RLIMIT_CORE, .soft = 0, .hard = 0};
+	run_ulimit_count = 2;
+	run_plain(&run, (const char *const[]){"sh", "-c", "ulimit -Sn; ulimit -Hn; ulimit -Hc", NULL});
+	CHECK_STR(run.out, "30\n40\n0\n");
+	run_ulimits[0].hard = SPEC_UNLIMITED; /* no kernel allows that */
+	run_plain(&run, (const char *const[]){"true", NULL});
+	CHECK(!run.running);
+	CHECK_INT(run.failed.value, EXIT_PODVM);
+	CHECK_STR(run.failed.text,
+		  "ulimit nofile: Operation not permitted (more than the sysctl fs/nr_open lets pass)");
+	run_ulimit_count = 0;
+}
+
 TEST(missing_command_is_127)
 {
 	struct run run;
@@ -311,6 +333,7 @@ int main(void)
 	RUN(only_standard_streams_are_open);
 	RUN(signals_are_passed_on);
 	RUN(main_process_gets_no_blocked_signals);
+	RUN(ulimits_are_set);
 	RUN(missing_command_is_127);
 	RUN(what_is_no_program_is_126);
 	RUN(failed_root_is_125_with_reason);

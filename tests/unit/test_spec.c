@@ -6,6 +6,7 @@
 #include "tests/unit/test.h"
 
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "lib/util.h"
 #include "pod/spec.h"
@@ -415,6 +416,44 @@ static const struct row container_rows[] = {
 	 "E: 1:134: containers[0].files[0].user: 4294967296 is not a number from 0 to 4294967295"},
 };
 
+#define ULIMITS(list) CONTAINER("\"ulimits\":[" list "]")
+#define A_ULIMIT "a whole number from 0, or \"unlimited\" or -1"
+#define AN_ULIMIT_NAME                                                                                                 \
+	"one of \"as\", \"core\", \"cpu\", \"data\", \"fsize\", \"locks\", \"memlock\", \"msgqueue\", \"nice\", "         \
+	"\"nofile\", \"nproc\", \"rss\", \"rtprio\", \"rttime\", \"sigpending\", \"stack\""
+
+static const struct row confine_rows[] = {
+	{CONTAINER("\"ulimits\":{}"),
+	 "E: 1:100: containers[0].ulimits: {} is not an array of {\"name\": ..., \"soft\": ..., \"hard\": ...}"},
+	{ULIMITS("5"),
+	 "E: 1:101: containers[0].ulimits[0]: 5 is not an object: {\"name\": ..., \"soft\": ..., \"hard\": ...}"},
+	{ULIMITS("{\"soft\":1}"), "E: 1:101: containers[0].ulimits[0].name: missing; expected " AN_ULIMIT_NAME},
+	{ULIMITS("{\"name\":\"\",\"soft\":1}"),
+	 "E: 1:109: containers[0].ulimits[0].name: \"\" is not " AN_ULIMIT_NAME},
+	{ULIMITS("{\"name\":\"files\",\"soft\":1}"),
+	 "E: 1:109: containers[0].ulimits[0].name: \"files\" is not " AN_ULIMIT_NAME},
+	{ULIMITS("{\"name\":\"core\"}"), "E: 1:101: containers[0].ulimits[0].soft: missing; expected " A_ULIMIT},
+	{ULIMITS("{\"name\":\"core\",\"hard\":5}"),
+	 "E: 1:101: containers[0].ulimits[0].soft: missing; expected " A_ULIMIT},
+	{ULIMITS("{\"name\":\"core\",\"soft\":-2}"), "E: 1:123: containers[0].ulimits[0].soft: -2 is not " A_ULIMIT},
+	{ULIMITS("{\"name\":\"core\",\"soft\":1.5}"), "E: 1:123: containers[0].ulimits[0].soft: 1.5 is not " A_ULIMIT},
+	{ULIMITS("{\"name\":\"core\",\"soft\":\"1k\"}"),
+	 "E: 1:123: containers[0].ulimits[0].soft: \"1k\" is not " A_ULIMIT},
+	{ULIMITS("{\"name\":\"core\",\"soft\":9007199254740992}"),
+	 "E: 1:123: containers[0].ulimits[0].soft: 9007199254740992 is not " A_ULIMIT},
+	{ULIMITS("{\"name\":\"core\",\"soft\":\"9007199254740992\"}"),
+	 "E: 1:123: containers[0].ulimits[0].soft: \"9007199254740992\" is not " A_ULIMIT},
+	{ULIMITS("{\"name\":\"core\",\"soft\":2,\"hard\":1}"),
+	 "E: 1:101: containers[0].ulimits[0]: its soft limit is above its hard limit; expected at most as much"},
+	{ULIMITS("{\"name\":\"core\",\"soft\":-1,\"hard\":1}"),
+	 "E: 1:101: containers[0].ulimits[0]: its soft limit is above its hard limit; expected at most as much"},
+	{ULIMITS("{\"name\":\"core\",\"soft\":1},{\"name\":\"CORE\",\"soft\":1}"),
+	 "E: 1:126: containers[0].ulimits[1]: \"core\" is set twice; expected once"},
+	{ULIMITS("{\"Name\":\"NoFile\",\"Soft\":\"64\",\"Hard\":\"unlimited\"},{\"name\":\"cpu\",\"soft\":0}"), ""},
+	{ULIMITS("{\"name\":\"as\",\"soft\":\"-1\",\"hard\":18446744073709551615}"), ""},
+	{ULIMITS("{\"name\":\"as\",\"soft\":9007199254740991,\"hard\":-1}"), ""},
+};
+
 static const struct row image_rows[] = {
 	{IMAGE("5"), "E: 1:25: containers[0].image: 5 is not " AN_IMAGE},
 	{IMAGE("\"\""), "E: 1:25: containers[0].image: \"\" is not " AN_IMAGE},
@@ -461,8 +500,6 @@ static const struct row warning_rows[] = {
 	{CONTAINER("\"logPath\":\"/x\""), "W: 1:100: containers[0].logPath: not supported yet, ignored"},
 	{CONTAINER("\"cache\":\"none\""), "W: 1:98: containers[0].cache: not supported yet, ignored"},
 	{CONTAINER("\"sysctl\":{\"net/x\":\"1\"}"), "W: 1:99: containers[0].sysctl: not supported yet, ignored"},
-	{CONTAINER("\"ulimits\":[{\"Name\":\"nofile\"}]"),
-	 "W: 1:100: containers[0].ulimits: not supported yet, ignored"},
 	{CONTAINER("\"comand\":[\"a\"]"),
 	 "W: 1:90: containers[0].comand: unknown key, ignored; did you mean \"command\"?"},
 	{CONTAINER("\"env\":[]"), "W: 1:90: containers[0].env: unknown key, ignored; did you mean \"envs\"?"},
@@ -616,6 +653,11 @@ TEST(socket_table)
 TEST(container_table)
 {
 	check_rows(container_rows, ARRAY_SIZE(container_rows));
+}
+
+TEST(confine_table)
+{
+	check_rows(confine_rows, ARRAY_SIZE(confine_rows));
 }
 
 TEST(image_table)
@@ -827,6 +869,34 @@ TEST(all_keys_of_a_container)
 	CHECK_INT(container->files[0].uid, 1000);
 	CHECK_INT(container->files[0].gid, 5);
 	CHECK_STR(container->stop_signal, "RTMIN+3");
+	spec_free(pod);
+}
+
+TEST(ulimits_of_a_container)
+{
+	struct spec_pod *pod =
+		parse_good(ULIMITS("{\"Name\":\"NOFILE\",\"Soft\":64,\"Hard\":\"128\"},{\"name\":\"core\",\"soft\":0},"
+				   "{\"name\":\"as\",\"soft\":9007199254740991,\"hard\":\"Unlimited\"},"
+				   "{\"name\":\"stack\",\"soft\":18446744073709551615,\"hard\":-1}"));
+	const struct spec_ulimit *ulimits;
+
+	if (!pod)
+		return;
+	ulimits = pod->containers[0].ulimits;
+	if (CHECK_INT(pod->containers[0].ulimit_count, 4)) {
+		CHECK_INT(ulimits[0].resource, RLIMIT_NOFILE);
+		CHECK_INT(ulimits[0].soft, 64);
+		CHECK_INT(ulimits[0].hard, 128);
+		CHECK_INT(ulimits[1].resource, RLIMIT_CORE);
+		CHECK_INT(ulimits[1].soft + ulimits[1].hard, 0);
+		CHECK_INT(ulimits[2].resource, RLIMIT_AS);
+		CHECK_INT(ulimits[2].soft, (1ull << 53) - 1);
+		CHECK(ulimits[2].hard == SPEC_UNLIMITED);
+		CHECK_INT(ulimits[3].resource, RLIMIT_STACK);
+		CHECK(ulimits[3].soft == SPEC_UNLIMITED && ulimits[3].hard == SPEC_UNLIMITED);
+	}
+	CHECK_STR(spec_ulimit_name(RLIMIT_NPROC), "nproc");
+	CHECK_STR(spec_ulimit_name(RLIMIT_RTTIME), "rttime");
 	spec_free(pod);
 }
 
@@ -1116,6 +1186,7 @@ int main(void)
 	RUN(port_table);
 	RUN(socket_table);
 	RUN(container_table);
+	RUN(confine_table);
 	RUN(image_table);
 	RUN(warning_table);
 	RUN(good_table);
@@ -1127,6 +1198,7 @@ int main(void)
 	RUN(defaults);
 	RUN(all_keys_of_a_pod);
 	RUN(all_keys_of_a_container);
+	RUN(ulimits_of_a_container);
 	RUN(sockets_of_the_host);
 	RUN(printed_and_read_back);
 	RUN(pod_tty_is_every_containers);

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spec_confine: what a pod file may say of a container's limits and rights: values and tables. How they take effect is
+ * init's; must not know the other keys (pod/spec_keys.c).
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "lib/util.h"
+#include "pod/spec_walk.h"
+
+/* Largest whole number that JSON, whose numbers are doubles, carries exactly. */
+static const uint64_t exact_max = (UINT64_C(1) << 53) - 1;
+
+/* A whole number up to exact_max, in digits or as JSON number; "unlimited", -1, or what a 64-bit -1 becomes in JSON. */
+static bool limit_of(const cJSON *item, uint64_t *limit)
+{
+	enum { DIGITS_MAX = 16 };
+	const char *text = cJSON_IsString(item) ? item->valuestring : "";
+	size_t digits = strspn(text, "0123456789");
+	double value = cJSON_IsNumber(item) ? item->valuedouble : 0.5;
+
+	if (!strcasecmp(text, "unlimited") || !strcmp(text, "-1") || value == -1 || value >= (double)UINT64_MAX) {
+		*limit = SPEC_UNLIMITED;
+		return true;
+	}
+	if (digits && digits <= DIGITS_MAX && !text[digits]) {
+		*limit = strtoull(text, NULL, 10);
+		return *limit <= exact_max;
+	}
+	if (!(value >= 0 && value <= (double)exact_max) || value != (double)(uint64_t)value)
+		return false;
+	*limit = (uint64_t)value;
+	return true;
+}
+
+/* The field is 64 bits wide. */
+static void value_limit(struct walk *walk, const struct key *key, const cJSON *item, void *target)
+{
+	uint64_t limit;
+
+	if (!limit_of(item, &limit) || limit < key->min || (limit > key->max && limit != SPEC_UNLIMITED))
+		walk_bad(walk, key);
+	else
+		memcpy((char *)target + key->at, &limit, sizeof(limit));
+}
+
+/* ---- ulimits ---- */
+
+/* By number of the resource, which is the same on all architectures that podvm may come to. */
+const char *const spec_ulimit_words[] = {"cpu",     "fsize",   "data",  "stack", "core",       "rss",
+					 "nproc",   "nofile",  "memlock", "as",    "locks",    "sigpending",
+					 "msgqueue", "nice",   "rtprio", "rttime", NULL};
+_Static_assert(ARRAY_SIZE(spec_ulimit_words) == SPEC_ULIMITS_MAX + 1, "a pod may set each of them");
+
+const char *spec_ulimit_name(unsigned resource)
+{
+	return spec_ulimit_words[resource];
+}
+
+/* Soft and hard start as "not said", which no file can say. */
+static const uint64_t unsaid = UINT64_MAX - 1;
+
+static void ulimit_init(struct walk *walk, void *target)
+{
+	struct spec_ulimit *ulimit = target;
+
+	(void)walk;
+	ulimit->resource = SPEC_ULIMITS_MAX;
+	ulimit->soft = ulimit->hard = unsaid;
+}
+
+static void ulimit_finish(struct walk *walk, void *target)
+{
+	const struct spec_ulimit *ulimits = (const void *)walk->list.base;
+	struct spec_ulimit *ulimit = target;
+
+	if (ulimit->hard == unsaid)
+		ulimit->hard = ulimit->soft;
+	/* UINT64_MAX is both unlimited and the largest. */
+	if (ulimit->soft != unsaid && ulimit->soft > ulimit->hard)
+		walk_note(walk, SPEC_ERROR, "its soft limit is above its hard limit; expected at most as much");
+	for (size_t i = 0; i < walk->list.index && ulimit->resource < SPEC_ULIMITS_MAX; i++)
+		if (ulimits[i].resource == ulimit->resource)
+			walk_note(walk, SPEC_ERROR, "\"%s\" is set twice; expected once",
+				  spec_ulimit_name(ulimit->resource));
+}
+
+#define A_ULIMIT "a whole number from 0, or \"unlimited\" or -1"
+static const struct key ulimit_keys[] = {
+	KEY("name", value_choice,
+	    "one of \"as\", \"core\", \"cpu\", \"data\", \"fsize\", \"locks\", \"memlock\", \"msgqueue\", \"nice\", "
+	    "\"nofile\", \"nproc\", \"rss\", \"rtprio\", \"rttime\", \"sigpending\", \"stack\"",
+	    AT(spec_ulimit, resource), .words = spec_ulimit_words, .required = true),
+	KEY("soft", value_limit, A_ULIMIT, AT(spec_ulimit, soft), .max = UINT64_MAX, .required = true),
+	KEY("hard", value_limit, A_ULIMIT, AT(spec_ulimit, hard), .max = UINT64_MAX),
+};
+static const struct shape ulimit_shape = SHAPE(ulimit_keys, .init = ulimit_init, .finish = ulimit_finish);
+const struct key spec_ulimit =
+	ELEMENT(value_object, "an object: {\"name\": ..., \"soft\": ..., \"hard\": ...}", .shape = &ulimit_shape);
