@@ -263,6 +263,14 @@ static void add_devices(struct steps *steps, bool tty, unsigned index)
 	steps_add(steps, (struct step){STEP_BIND, .source = "/dev/pts/0", .target = "/dev/console"});
 }
 
+/* Of the container's namespaces where they have their own, else of the pod. Before /proc/sys is made read-only. */
+static void add_sysctls(struct steps *steps, const struct spec_container *container)
+{
+	for (size_t i = 0; i < container->sysctl_count; i++)
+		steps_add(steps, (struct step){STEP_WRITE, .data = container->sysctls[i].value,
+					       .target = steps_text(steps, "/proc/sys/%s", container->sysctls[i].name)});
+}
+
 /* What a container has no business with: as Docker has it. */
 static void add_kernel(struct steps *steps)
 {
@@ -295,6 +303,7 @@ static void add_before_files(struct steps *steps, const struct rootfs *root)
 	steps_add(steps, (struct step){STEP_MKDIR, .target = "/proc", .mode = 0555});
 	steps_add(steps, (struct step){STEP_MOUNT, .source = "proc", .target = "/proc", .type = "proc",
 				       .flags = GUARDED});
+	add_sysctls(steps, &root->pod->containers[root->container]);
 	steps_add(steps, (struct step){STEP_MKDIR, .target = "/dev", .mode = 0755});
 	add_devices(steps, root->pod->containers[root->container].tty, root->container);
 	add_kernel(steps);

@@ -76,6 +76,15 @@ static void texts_free(char **texts, size_t count)
 	free(texts);
 }
 
+static void pairs_free(struct spec_pair *pairs, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		free(pairs[i].name);
+		free(pairs[i].value);
+	}
+	free(pairs);
+}
+
 static void container_free(struct spec_container *container)
 {
 	free(container->name);
@@ -103,6 +112,7 @@ static void container_free(struct spec_container *container)
 	}
 	free(container->files);
 	free(container->ulimits);
+	pairs_free(container->sysctls, container->sysctl_count);
 }
 
 static void volumes_free(struct spec_volume *volumes, size_t count)

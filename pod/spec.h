@@ -23,6 +23,8 @@ enum {
 	SPEC_SOCKETS_MAX = 16,
 	SPEC_SOCKET_PORT_MIN = 1024, /* below are the ports of pod/abi.h */
 	SPEC_ARGS_MAX = 4096,
+	SPEC_SYSCTLS_MAX = 256,
+	SPEC_LABELS_MAX = 256,
 	SPEC_ULIMITS_MAX = 16, /* as many as there are, and each may be set once */
 	SPEC_VCPUS_MAX = 32,
 	SPEC_MEMORY_MB_DEFAULT = 128,
@@ -33,6 +35,10 @@ enum {
 enum spec_restart { SPEC_RESTART_NEVER, SPEC_RESTART_ON_FAILURE, SPEC_RESTART_ALWAYS };
 
 struct spec_env {
+	char *name, *value;
+};
+
+struct spec_pair {
 	char *name, *value;
 };
 
@@ -88,6 +94,8 @@ struct spec_container {
 	char *stop_signal; /* without "SIG"; default "TERM" */
 	struct spec_ulimit *ulimits;
 	size_t ulimit_count;
+	struct spec_pair *sysctls; /* name: a path below /proc/sys, "net/ipv4/ip_forward" */
+	size_t sysctl_count;
 };
 
 enum spec_volume_kind {

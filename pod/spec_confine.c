@@ -99,3 +99,67 @@ static const struct key ulimit_keys[] = {
 static const struct shape ulimit_shape = SHAPE(ulimit_keys, .init = ulimit_init, .finish = ulimit_finish);
 const struct key spec_ulimit =
 	ELEMENT(value_object, "an object: {\"name\": ..., \"soft\": ..., \"hard\": ...}", .shape = &ulimit_shape);
+
+/* ---- sysctl ---- */
+
+enum { SYSCTL_NAME_BYTES_MAX = 255, SYSCTL_VALUE_BYTES_MAX = 4095 };
+
+/* At least two parts, none of them "." or ".." or empty: the path stays below /proc/sys. */
+static bool is_sysctl_path(const char *path)
+{
+	unsigned parts = 0;
+
+	for (;; path++) {
+		size_t bytes = strcspn(path, "/");
+
+		if (!bytes || (bytes == 1 && *path == '.') || (bytes == 2 && !strncmp(path, "..", 2)))
+			return false;
+		parts++;
+		path += bytes;
+		if (!*path)
+			return parts >= 2;
+	}
+}
+
+/*
+ * As sysctl(8) reads them: what comes first, "/" or ".", parts the name, and the other one is part of it, swapped. An
+ * interface may have a "." in its name: "net/ipv4/conf/eth0.1/forwarding" is "net.ipv4.conf.eth0/1.forwarding".
+ */
+static char *sysctl_name(const char *key)
+{
+	size_t first = strcspn(key, "/.");
+	char *name = xstrdup(key);
+
+	for (char *at = name; *at && key[first] == '.'; at++)
+		*at = (char)(*at == '.' ? '/' : *at == '/' ? '.' : *at);
+	for (const char *at = name; *at; at++)
+		if ((unsigned char)*at <= 0x20 || *at == 0x7f)
+			name[0] = '\0';
+	if (strlen(name) <= SYSCTL_NAME_BYTES_MAX && is_sysctl_path(name))
+		return name;
+	free(name);
+	return NULL;
+}
+
+/* One line; numbers in it may be parted by tabs. */
+static bool is_sysctl_value(const char *text)
+{
+	size_t bytes = strlen(text);
+
+	if (!bytes || bytes > SYSCTL_VALUE_BYTES_MAX)
+		return false;
+	for (; *text; text++)
+		if (((unsigned char)*text < 0x20 && *text != '\t') || *text == 0x7f)
+			return false;
+	return true;
+}
+
+void value_sysctls(struct walk *walk, const struct key *key, const cJSON *item, void *target)
+{
+	static const struct pairs pairs = {
+		.name = sysctl_name, .a_name = "a path below /proc/sys such as \"net/ipv4/ip_forward\"",
+		.value = is_sysctl_value, .a_value = "a text such as \"1\", of one line, not empty",
+	};
+
+	walk_pairs(walk, key, &pairs, item, target);
+}

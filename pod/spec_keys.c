@@ -449,7 +449,8 @@ static const struct key container_keys[] = {
 	KEY("labels", value_ignored, NULL),
 	KEY("logPath", value_ignored, NULL),
 	KEY("cache", value_ignored, NULL),
-	KEY("sysctl", value_ignored, NULL),
+	KEY("sysctl", value_sysctls, "an object: {\"net/ipv4/ip_forward\": \"1\"}", AT(spec_container, sysctls),
+	    .count_at = offsetof(struct spec_container, sysctl_count), .max = SPEC_SYSCTLS_MAX),
 	LIST("ulimits", "an array of {\"name\": ..., \"soft\": ..., \"hard\": ...}", spec_container, ulimits,
 	     ulimit_count, SPEC_ULIMITS_MAX, spec_ulimit),
 };

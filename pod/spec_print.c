@@ -193,6 +193,14 @@ static void put_ulimits(cJSON *root, const struct spec_container *container)
 	}
 }
 
+static void put_pairs(cJSON *root, const char *key, const struct spec_pair *pairs, size_t count)
+{
+	cJSON *object = cJSON_AddObjectToObject(root, key);
+
+	for (size_t i = 0; i < count; i++)
+		cJSON_AddStringToObject(object, pairs[i].name, pairs[i].value);
+}
+
 static void put_containers(cJSON *root, const struct spec_pod *pod)
 {
 	cJSON *list = cJSON_AddArrayToObject(root, "containers");
@@ -215,6 +223,7 @@ static void put_containers(cJSON *root, const struct spec_pod *pod)
 		put_places(object, container);
 		cJSON_AddStringToObject(object, "stopSignal", container->stop_signal);
 		put_ulimits(object, container);
+		put_pairs(object, "sysctl", container->sysctls, container->sysctl_count);
 	}
 }
 

@@ -368,6 +368,53 @@ void value_list(struct walk *walk, const struct key *key, const cJSON *item, voi
 	walk->list = outer;
 }
 
+static void pair_read(struct walk *walk, const struct pairs *pairs, const cJSON *item, struct spec_pair *list,
+		      size_t *count)
+{
+	char *name = pairs->name(item->string);
+	bool is_good = cJSON_IsString(item) && pairs->value(item->valuestring);
+	char *value = is_good ? NULL : walk_quote(walk);
+
+	if (!name)
+		walk_note(walk, SPEC_ERROR, "its key is not %s", pairs->a_name);
+	if (!is_good)
+		walk_note(walk, SPEC_ERROR, "%s is not %s", value, pairs->a_value);
+	for (size_t i = 0; i < *count && name && is_good; i++) {
+		if (!strcmp(list[i].name, name)) {
+			walk_note(walk, SPEC_ERROR, "\"%s\" is set twice; expected once", name);
+			is_good = false;
+		}
+	}
+	if (name && is_good)
+		list[(*count)++] = (struct spec_pair){.name = name, .value = xstrdup(item->valuestring)};
+	else
+		free(name);
+	free(value);
+}
+
+void walk_pairs(struct walk *walk, const struct key *key, const struct pairs *pairs, const cJSON *item, void *target)
+{
+	size_t length = cJSON_IsObject(item) ? (size_t)cJSON_GetArraySize(item) : 0, ordinal = 0;
+	size_t *count = (size_t *)((char *)target + key->count_at);
+	struct spec_pair *list;
+	const cJSON *child;
+
+	if (!cJSON_IsObject(item))
+		walk_bad(walk, key);
+	else if (length > key->max)
+		walk_note(walk, SPEC_ERROR, "%zu members; expected at most %zu", length, (size_t)key->max);
+	if (!length || length > key->max)
+		return;
+	list = xcalloc(length, sizeof(*list));
+	*(struct spec_pair **)((char *)target + key->at) = list;
+	cJSON_ArrayForEach(child, item)
+	{
+		walk_push(walk, child->string, 0, ordinal++);
+		pair_read(walk, pairs, child, list, count);
+		walk_pop(walk);
+	}
+}
+
 static void keys_below(const struct key *key, const char *path, walk_key_fn *fn, void *ctx)
 {
 	for (size_t i = 0; key->shape && i < key->shape->key_count; i++) {

@@ -119,6 +119,17 @@ void walk_tell_at(const struct walk *walk, size_t at, const char *what, spec_rep
 
 value_fn value_object, value_list; /* spec_walk.c */
 
+/*
+ * Members of an object whose keys are the file's own, as struct spec_pair: at and count_at as in a list, max. name makes a
+ * fresh name of a member's key, or NULL for a bad one; value says if its text is good. Names are then different.
+ */
+struct pairs {
+	char *(*name)(const char *key);
+	bool (*value)(const char *text);
+	const char *a_name, *a_value; /* complete "is not ..." */
+};
+void walk_pairs(struct walk *walk, const struct key *key, const struct pairs *pairs, const cJSON *item, void *target);
+
 /* spec_value.c. A text that is empty and not required leaves the default. */
 value_fn value_text, value_name_or_number, value_bool, value_number, value_choice, value_address, value_perm,
 	value_owner, value_signal, value_uri, value_content, value_volume_ref, value_file_ref, value_format,
@@ -154,6 +165,7 @@ void walk_keys(walk_key_fn *fn, void *ctx);
 extern const char *const spec_restart_words[], *const spec_encoding_words[], *const spec_direction_words[],
 	*const spec_egress_words[], *const spec_cache_words[], *const spec_ulimit_words[];
 extern const struct key spec_option; /* spec_keys.c: option of a volume that is a disk */
+value_fn value_sysctls; /* spec_confine.c */
 extern const struct key spec_ulimit; /* spec_confine.c: an element of ulimits */
 
 #endif

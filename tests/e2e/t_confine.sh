@@ -19,3 +19,23 @@ lowered for good"
 	run 125 "$PODVM" p.json
 	one_line "container greedy: ulimit nofile: Operation not permitted"
 }
+
+test_sysctl() {
+	sh_pod p 'cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/ip_local_port_range /proc/sys/kernel/shmmni
+		echo 0 >/proc/sys/net/ipv4/ip_forward || echo read-only' \
+		'"sysctl": { "net/ipv4/ip_forward": "1", "net.ipv4.ip_local_port_range": "20000 30000", "kernel.shmmni": "77" }'
+	run 0 "$PODVM" p.json
+	equal "$(cat out)" "1
+20000	30000
+77
+read-only"
+}
+
+test_sysctl_that_can_not_be_set() {
+	sh_pod p true '"name": "odd", "sysctl": { "net/ipv4/no_such_thing": "1" }'
+	run 125 "$PODVM" p.json
+	one_line "container odd: write /proc/sys/net/ipv4/no_such_thing" "No such file"
+	sh_pod p true '"name": "odd", "sysctl": { "net.ipv4.ip_forward": "maybe" }'
+	run 125 "$PODVM" p.json
+	one_line "container odd: write /proc/sys/net/ipv4/ip_forward data maybe" "Invalid argument"
+}

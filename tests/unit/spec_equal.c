@@ -20,6 +20,17 @@ static bool texts_equal(char *const *a, size_t a_count, char *const *b, size_t b
 }
 #define SAME_TEXTS(field, count) texts_equal(a->field, a->count, b->field, b->count)
 
+static bool pairs_equal(const struct spec_pair *a, size_t a_count, const struct spec_pair *b, size_t b_count)
+{
+	if (a_count != b_count)
+		return false;
+	for (size_t i = 0; i < a_count; i++)
+		if (strcmp(a[i].name, b[i].name) || strcmp(a[i].value, b[i].value))
+			return false;
+	return true;
+}
+#define SAME_PAIRS(field, count) pairs_equal(a->field, a->count, b->field, b->count)
+
 static bool env_equal(const struct spec_env *a, const struct spec_env *b)
 {
 	return SAME_TEXT(name) && SAME_TEXT(value);
@@ -71,7 +82,7 @@ static bool container_equal(const struct spec_container *a, const struct spec_co
 	bool same = SAME_TEXT(name) && SAME_TEXT(image) && SAME_TEXT(workdir) && SAME_TEXT(stop_signal) &&
 		    SAME_TEXTS(command, command_count) && SAME_TEXTS(entrypoint, entrypoint_count) && SAME(tty) &&
 		    SAME(read_only) && SAME(restart) && SAME(env_count) && SAME(mount_count) && SAME(file_count) &&
-		    SAME(ulimit_count) && user_equal(&a->user, &b->user);
+		    SAME(ulimit_count) && SAME_PAIRS(sysctls, sysctl_count) && user_equal(&a->user, &b->user);
 
 	for (size_t i = 0; same && i < a->env_count; i++)
 		same = env_equal(&a->envs[i], &b->envs[i]);

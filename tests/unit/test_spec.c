@@ -422,6 +422,10 @@ static const struct row container_rows[] = {
 	"one of \"as\", \"core\", \"cpu\", \"data\", \"fsize\", \"locks\", \"memlock\", \"msgqueue\", \"nice\", "         \
 	"\"nofile\", \"nproc\", \"rss\", \"rtprio\", \"rttime\", \"sigpending\", \"stack\""
 
+#define SYSCTL(members) CONTAINER("\"sysctl\":{" members "}")
+#define A_SYSCTL "a path below /proc/sys such as \"net/ipv4/ip_forward\""
+#define A_SYSCTL_VALUE "a text such as \"1\", of one line, not empty"
+
 static const struct row confine_rows[] = {
 	{CONTAINER("\"ulimits\":{}"),
 	 "E: 1:100: containers[0].ulimits: {} is not an array of {\"name\": ..., \"soft\": ..., \"hard\": ...}"},
@@ -449,6 +453,25 @@ static const struct row confine_rows[] = {
 	 "E: 1:101: containers[0].ulimits[0]: its soft limit is above its hard limit; expected at most as much"},
 	{ULIMITS("{\"name\":\"core\",\"soft\":1},{\"name\":\"CORE\",\"soft\":1}"),
 	 "E: 1:126: containers[0].ulimits[1]: \"core\" is set twice; expected once"},
+	{CONTAINER("\"sysctl\":[]"), "E: 1:99: containers[0].sysctl: [] is not an object: {\"net/ipv4/ip_forward\": \"1\"}"},
+	{SYSCTL("\"net\":\"1\""), "E: 1:106: containers[0].sysctl.net: its key is not " A_SYSCTL},
+	{SYSCTL("\"\":\"1\""), "E: 1:103: containers[0].sysctl.\"\": its key is not " A_SYSCTL},
+	{SYSCTL("\"net/../x\":\"1\""), "E: 1:111: containers[0].sysctl.\"net/../x\": its key is not " A_SYSCTL},
+	{SYSCTL("\"net/./x\":\"1\""), "E: 1:110: containers[0].sysctl.\"net/./x\": its key is not " A_SYSCTL},
+	{SYSCTL("\"net..x\":\"1\""), "E: 1:109: containers[0].sysctl.\"net..x\": its key is not " A_SYSCTL},
+	{SYSCTL("\"net.//.x\":\"1\""), "E: 1:111: containers[0].sysctl.\"net.//.x\": its key is not " A_SYSCTL},
+	{SYSCTL("\"net//x\":\"1\""), "E: 1:109: containers[0].sysctl.\"net//x\": its key is not " A_SYSCTL},
+	{SYSCTL("\"/net/x\":\"1\""), "E: 1:109: containers[0].sysctl.\"/net/x\": its key is not " A_SYSCTL},
+	{SYSCTL("\"net/x/\":\"1\""), "E: 1:109: containers[0].sysctl.\"net/x/\": its key is not " A_SYSCTL},
+	{SYSCTL("\"net/x y\":\"1\""), "E: 1:110: containers[0].sysctl.\"net/x y\": its key is not " A_SYSCTL},
+	{SYSCTL("\"net/x\\n\":\"1\""), "E: 1:110: containers[0].sysctl.\"net/x?\": its key is not " A_SYSCTL},
+	{SYSCTL("\"net/x\":1"), "E: 1:108: containers[0].sysctl.\"net/x\": 1 is not " A_SYSCTL_VALUE},
+	{SYSCTL("\"net/x\":\"\""), "E: 1:108: containers[0].sysctl.\"net/x\": \"\" is not " A_SYSCTL_VALUE},
+	{SYSCTL("\"net/x\":\"1\\n2\""), "E: 1:108: containers[0].sysctl.\"net/x\": \"1\\n2\" is not " A_SYSCTL_VALUE},
+	{SYSCTL("\"net/x/y\":\"1\",\"net.x.y\":\"1\""),
+	 "E: 1:124: containers[0].sysctl.\"net.x.y\": \"net/x/y\" is set twice; expected once"},
+	{SYSCTL(""), ""},
+	{SYSCTL("\"net/ipv4/ip_local_port_range\":\"1024\\t65000\",\"kernel/.../x..y\":\"a b\""), ""},
 	{ULIMITS("{\"Name\":\"NoFile\",\"Soft\":\"64\",\"Hard\":\"unlimited\"},{\"name\":\"cpu\",\"soft\":0}"), ""},
 	{ULIMITS("{\"name\":\"as\",\"soft\":\"-1\",\"hard\":18446744073709551615}"), ""},
 	{ULIMITS("{\"name\":\"as\",\"soft\":9007199254740991,\"hard\":-1}"), ""},
@@ -499,7 +522,6 @@ static const struct row warning_rows[] = {
 	{CONTAINER("\"labels\":{\"a\":\"b\"}"), "W: 1:99: containers[0].labels: not supported yet, ignored"},
 	{CONTAINER("\"logPath\":\"/x\""), "W: 1:100: containers[0].logPath: not supported yet, ignored"},
 	{CONTAINER("\"cache\":\"none\""), "W: 1:98: containers[0].cache: not supported yet, ignored"},
-	{CONTAINER("\"sysctl\":{\"net/x\":\"1\"}"), "W: 1:99: containers[0].sysctl: not supported yet, ignored"},
 	{CONTAINER("\"comand\":[\"a\"]"),
 	 "W: 1:90: containers[0].comand: unknown key, ignored; did you mean \"command\"?"},
 	{CONTAINER("\"env\":[]"), "W: 1:90: containers[0].env: unknown key, ignored; did you mean \"envs\"?"},
@@ -900,6 +922,25 @@ TEST(ulimits_of_a_container)
 	spec_free(pod);
 }
 
+TEST(sysctls_of_a_container)
+{
+	struct spec_pod *pod = parse_good(SYSCTL("\"net/ipv4/conf/eth0.1/forwarding\":\"1\",\"net.ipv4.ip_forward\":\"0\","
+						 "\"net.ipv4.conf.eth0/1.rp_filter\":\"2\""));
+	const struct spec_container *container;
+
+	if (!pod)
+		return;
+	container = &pod->containers[0];
+	if (CHECK_INT(container->sysctl_count, 3)) {
+		CHECK_STR(container->sysctls[0].name, "net/ipv4/conf/eth0.1/forwarding");
+		CHECK_STR(container->sysctls[0].value, "1");
+		CHECK_STR(container->sysctls[1].name, "net/ipv4/ip_forward");
+		CHECK_STR(container->sysctls[1].value, "0");
+		CHECK_STR(container->sysctls[2].name, "net/ipv4/conf/eth0.1/rp_filter");
+	}
+	spec_free(pod);
+}
+
 TEST(sockets_of_the_host)
 {
 	struct spec_pod *pod =
@@ -1199,6 +1240,7 @@ int main(void)
 	RUN(all_keys_of_a_pod);
 	RUN(all_keys_of_a_container);
 	RUN(ulimits_of_a_container);
+	RUN(sysctls_of_a_container);
 	RUN(sockets_of_the_host);
 	RUN(printed_and_read_back);
 	RUN(pod_tty_is_every_containers);

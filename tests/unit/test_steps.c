@@ -122,11 +122,33 @@ TEST(container_steps)
 	CHECK(has_line(text, "mask /proc/kcore (optional)"));
 	CHECK(has_line(text, "bind /proc/sys from /proc/sys flags ro,nosuid,nodev,noexec (optional)"));
 	CHECK(has_line(text, "mkdir /work mode 0755"));
+	CHECK(!strstr(text, "write /proc/sys"));
 	/* Generated files are hidden by volumes, not written into them; read-only comes last of all. */
 	CHECK(line_of(text, "replace /etc/resolv.conf") < line_of(text, "bind /data"));
 	CHECK(line_of(text, "mount /dev from") < line_of(text, "bind /data"));
 	CHECK(line_of(text, "mkdir /work") + 1 == line_of(text, "remount / "));
 	CHECK_INT(line_of(text, "remount / "), steps.count);
+	free(text);
+	steps_free(&steps);
+}
+
+TEST(sysctls_before_proc_sys_is_read_only)
+{
+	struct spec_pair sysctls[] = {{(char *)"net/ipv4/ip_forward", (char *)"1"}};
+	struct spec_container container = containers[0];
+	const struct spec_pod one = {.containers = &container, .container_count = 1, .volumes = volumes,
+				     .volume_count = 4, .files = files, .file_count = 1};
+	const struct rootfs root = {.pod = &one, .wire = &wire, .container = 0, .hostname = "h"};
+	struct steps steps = {0};
+	char *text;
+
+	container.sysctls = sysctls;
+	container.sysctl_count = 1;
+	rootfs_container_steps(&steps, &root);
+	text = print(&steps);
+	CHECK(has_line(text, "write /proc/sys/net/ipv4/ip_forward data 1"));
+	CHECK(line_of(text, "mount /proc from") < line_of(text, "write /proc/sys"));
+	CHECK(line_of(text, "write /proc/sys") < line_of(text, "bind /proc/sys"));
 	free(text);
 	steps_free(&steps);
 }
@@ -284,6 +306,7 @@ int main(void)
 		return 1;
 	RUN(pod_steps);
 	RUN(container_steps);
+	RUN(sysctls_before_proc_sys_is_read_only);
 	RUN(container_steps_of_a_restart_with_tty);
 	RUN(fs_is_needed_only_for_what_comes_from_the_host);
 	RUN(resolv_conf_and_hosts);
