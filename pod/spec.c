@@ -113,6 +113,7 @@ static void container_free(struct spec_container *container)
 	free(container->files);
 	free(container->ulimits);
 	pairs_free(container->sysctls, container->sysctl_count);
+	pairs_free(container->labels, container->label_count);
 }
 
 static void volumes_free(struct spec_volume *volumes, size_t count)
@@ -159,6 +160,7 @@ void spec_free(struct spec_pod *pod)
 	for (size_t i = 0; i < pod->port_count; i++)
 		free(pod->ports[i].host_ip);
 	free(pod->ports);
+	pairs_free(pod->labels, pod->label_count);
 	sockets_free(pod->sockets, pod->socket_count);
 	texts_free(pod->network.allow, pod->network.allow_count);
 	free(pod);

@@ -96,6 +96,8 @@ struct spec_container {
 	size_t ulimit_count;
 	struct spec_pair *sysctls; /* name: a path below /proc/sys, "net/ipv4/ip_forward" */
 	size_t sysctl_count;
+	struct spec_pair *labels; /* data that nothing depends on */
+	size_t label_count;
 };
 
 enum spec_volume_kind {
@@ -179,6 +181,8 @@ struct spec_pod {
 	size_t file_count;
 	struct spec_port *ports; /* portmappings and containers[].ports together */
 	size_t port_count;
+	struct spec_pair *labels;
+	size_t label_count;
 	/* key "podvm": what hyper's format has no word for */
 	struct spec_network network;
 	struct spec_socket *sockets;

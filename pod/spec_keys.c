@@ -18,6 +18,7 @@ enum {
 	VCPUS_DEFAULT = 1,
 	LIST_MAX = 1024, /* elements of lists without a limit of their own; they are searched one by one */
 	RESOLVER_MAX = 64, /* elements of the dns lists */
+	LABEL_NAME_BYTES_MAX = 255,
 	DEFAULT_NAME_BYTES = 63, /* a default container name is a hostname as well */
 };
 
@@ -50,6 +51,31 @@ static const struct key user_element =
 static const struct key word_element =
 	ELEMENT(value_text, "a string without blanks", .check = check_word, .required = true);
 static const struct key address_element = ELEMENT(value_address, "an IPv4 or IPv6 address", .required = true);
+
+/* Labels, of the pod and of containers */
+
+static char *label_name(const char *key)
+{
+	return *key && strlen(key) <= LABEL_NAME_BYTES_MAX ? xstrdup(key) : NULL;
+}
+
+static bool is_label(const char *text)
+{
+	(void)text;
+	return true;
+}
+
+static void value_labels(struct walk *walk, const struct key *key, const cJSON *item, void *target)
+{
+	static const struct pairs pairs = {.name = label_name, .a_name = "a name of 1 to 255 bytes",
+					   .value = is_label, .a_value = "a string"};
+
+	walk_pairs(walk, key, &pairs, item, target);
+}
+
+#define LABELS(type)                                                                                                   \
+	KEY("labels", value_labels, "an object: {\"NAME\": \"VALUE\"}", AT(type, labels),                              \
+	    .count_at = offsetof(struct type, label_count), .max = SPEC_LABELS_MAX)
 
 /* Pods: files and volumes */
 
@@ -446,7 +472,7 @@ static const struct key container_keys[] = {
 	KEY("stopSignal", value_signal, "a signal such as \"TERM\", \"SIGRTMIN+3\" or 15",
 	    AT(spec_container, stop_signal)),
 	KEY("id", value_ignored, NULL),
-	KEY("labels", value_ignored, NULL),
+	LABELS(spec_container),
 	KEY("logPath", value_ignored, NULL),
 	KEY("cache", value_ignored, NULL),
 	KEY("sysctl", value_sysctls, "an object: {\"net/ipv4/ip_forward\": \"1\"}", AT(spec_container, sysctls),
@@ -592,7 +618,7 @@ static const struct key pod_keys[] = {
 	     SPEC_CONTAINERS_MAX, container_element, .min = 1, .required = true),
 	KEY("podvm", value_object, "an object: {\"network\": ..., \"sockets\": [...]}", .shape = &podvm_shape),
 	KEY("type", value_type, NULL),
-	KEY("labels", value_ignored, NULL),
+	LABELS(spec_pod),
 	KEY("log", value_ignored, NULL),
 	KEY("interfaces", value_ignored, NULL),
 	KEY("services", value_ignored, NULL),

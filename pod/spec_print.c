@@ -224,6 +224,7 @@ static void put_containers(cJSON *root, const struct spec_pod *pod)
 		cJSON_AddStringToObject(object, "stopSignal", container->stop_signal);
 		put_ulimits(object, container);
 		put_pairs(object, "sysctl", container->sysctls, container->sysctl_count);
+		put_pairs(object, "labels", container->labels, container->label_count);
 	}
 }
 
@@ -276,6 +277,7 @@ char *spec_print(const struct spec_pod *pod)
 	put_volumes(root, pod);
 	put_ports(root, pod);
 	put_containers(root, pod);
+	put_pairs(root, "labels", pod->labels, pod->label_count);
 	put_podvm(root, pod);
 	text = cJSON_PrintUnformatted(root);
 	cJSON_Delete(root);

@@ -82,7 +82,8 @@ static bool container_equal(const struct spec_container *a, const struct spec_co
 	bool same = SAME_TEXT(name) && SAME_TEXT(image) && SAME_TEXT(workdir) && SAME_TEXT(stop_signal) &&
 		    SAME_TEXTS(command, command_count) && SAME_TEXTS(entrypoint, entrypoint_count) && SAME(tty) &&
 		    SAME(read_only) && SAME(restart) && SAME(env_count) && SAME(mount_count) && SAME(file_count) &&
-		    SAME(ulimit_count) && SAME_PAIRS(sysctls, sysctl_count) && user_equal(&a->user, &b->user);
+		    SAME(ulimit_count) && SAME_PAIRS(sysctls, sysctl_count) &&
+		    SAME_PAIRS(labels, label_count) && user_equal(&a->user, &b->user);
 
 	for (size_t i = 0; same && i < a->env_count; i++)
 		same = env_equal(&a->envs[i], &b->envs[i]);
@@ -111,7 +112,7 @@ bool spec_equal(const struct spec_pod *a, const struct spec_pod *b)
 		    SAME(restart) && SAME_TEXTS(dns, dns_count) && SAME_TEXTS(dns_search, dns_search_count) &&
 		    SAME_TEXTS(dns_options, dns_option_count) && SAME(container_count) && SAME(volume_count) &&
 		    SAME(file_count) && SAME(port_count) && SAME(socket_count) &&
-		    network_equal(&a->network, &b->network);
+		    SAME_PAIRS(labels, label_count) && network_equal(&a->network, &b->network);
 
 	for (size_t i = 0; same && i < a->container_count; i++)
 		same = container_equal(&a->containers[i], &b->containers[i]);

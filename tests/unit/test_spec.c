@@ -470,6 +470,13 @@ static const struct row confine_rows[] = {
 	{SYSCTL("\"net/x\":\"1\\n2\""), "E: 1:108: containers[0].sysctl.\"net/x\": \"1\\n2\" is not " A_SYSCTL_VALUE},
 	{SYSCTL("\"net/x/y\":\"1\",\"net.x.y\":\"1\""),
 	 "E: 1:124: containers[0].sysctl.\"net.x.y\": \"net/x/y\" is set twice; expected once"},
+	{CONTAINER("\"labels\":5"), "E: 1:99: containers[0].labels: 5 is not an object: {\"NAME\": \"VALUE\"}"},
+	{CONTAINER("\"labels\":{\"a\":{}}"), "E: 1:104: containers[0].labels.a: {} is not a string"},
+	{CONTAINER("\"labels\":{\"\":\"x\"}"), "E: 1:103: containers[0].labels.\"\": its key is not a name of 1 to 255 bytes"},
+	{POD("\"labels\":{\"a\":1,\"b\":\"c\",\"b\":\"d\"}"),
+	 "E: 1:45: labels.a: 1 is not a string\n"
+	 "E: 1:59: labels.b: \"b\" is set twice; expected once"},
+	{POD("\"labels\":{\"a.b/c\":\"\",\"A\":\"x y\",\"a\":\"\\u00e9\"}"), ""},
 	{SYSCTL(""), ""},
 	{SYSCTL("\"net/ipv4/ip_local_port_range\":\"1024\\t65000\",\"kernel/.../x..y\":\"a b\""), ""},
 	{ULIMITS("{\"Name\":\"NoFile\",\"Soft\":\"64\",\"Hard\":\"unlimited\"},{\"name\":\"cpu\",\"soft\":0}"), ""},
@@ -504,7 +511,6 @@ static const struct row warning_rows[] = {
 	{POD("\"kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk\":1"),
 	 "W: 1:31: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk...: unknown key, ignored"},
 	{POD("\"id\":\"a\",\"ID\":\"b\""), "W: 1:31: id: the key appears again below; the last one counts"},
-	{POD("\"labels\":{\"a\":\"b\"}"), "W: 1:40: labels: not supported yet, ignored"},
 	{POD("\"log\":{\"type\":\"syslog\"}"), "W: 1:37: log: not supported yet, ignored"},
 	{POD("\"type\":\"kubernetes\""), "W: 1:38: type: not supported yet, ignored"},
 	{POD("\"interfaces\":[{\"ip\":\"10.0.0.1/8\"}]"), "W: 1:44: interfaces: not supported yet, ignored"},
@@ -519,7 +525,6 @@ static const struct row warning_rows[] = {
 	 "W: 1:43: resource.cpu: unknown key, ignored; did you mean \"vcpu\"?\n"
 	 "W: 1:51: resource.mem: unknown key, ignored; did you mean \"memory\"?"},
 	{CONTAINER("\"id\":\"abc\""), "W: 1:95: containers[0].id: not supported yet, ignored"},
-	{CONTAINER("\"labels\":{\"a\":\"b\"}"), "W: 1:99: containers[0].labels: not supported yet, ignored"},
 	{CONTAINER("\"logPath\":\"/x\""), "W: 1:100: containers[0].logPath: not supported yet, ignored"},
 	{CONTAINER("\"cache\":\"none\""), "W: 1:98: containers[0].cache: not supported yet, ignored"},
 	{CONTAINER("\"comand\":[\"a\"]"),
@@ -745,11 +750,11 @@ TEST(all_problems_in_order)
 
 TEST(strict_makes_warnings_errors)
 {
-	static const char text[] = POD("\"labels\":{\"a\":\"b\"}");
+	static const char text[] = POD("\"services\":[5]");
 	struct told told;
 
 	CHECK(!parse(text, sizeof(text) - 1, true, &told));
-	CHECK_STR(told.text, "E: 1:40: labels: not supported yet, ignored");
+	CHECK_STR(told.text, "E: 1:42: services: not supported yet, ignored");
 	free(told.text);
 }
 
@@ -938,6 +943,24 @@ TEST(sysctls_of_a_container)
 		CHECK_STR(container->sysctls[1].value, "0");
 		CHECK_STR(container->sysctls[2].name, "net/ipv4/conf/eth0.1/rp_filter");
 	}
+	spec_free(pod);
+}
+
+TEST(labels_are_kept)
+{
+	struct spec_pod *pod = parse_good("{\"labels\":{\"a/b\":\"1\",\"c\":\"\"},\"containers\":[{\"image\":\"a\","
+					  "\"labels\":{\"d\":\"x\\ny\"}}]}");
+
+	if (!pod)
+		return;
+	if (CHECK_INT(pod->label_count, 2)) {
+		CHECK_STR(pod->labels[0].name, "a/b");
+		CHECK_STR(pod->labels[0].value, "1");
+		CHECK_STR(pod->labels[1].name, "c");
+		CHECK_STR(pod->labels[1].value, "");
+	}
+	if (CHECK_INT(pod->containers[0].label_count, 1))
+		CHECK_STR(pod->containers[0].labels[0].value, "x\ny");
 	spec_free(pod);
 }
 
@@ -1161,6 +1184,8 @@ TEST(limits_on_counts)
 		       "E: 1:37: dns: 65 elements; expected 0 to 64");
 	check_repeated("{\"containers\":[{\"image\":\"a\"}],\"files\":[", "{}", 1025, "]}",
 		       "E: 1:39: files: 1025 elements; expected 0 to 1024");
+	check_repeated("{\"containers\":[{\"image\":\"a\"}],\"labels\":{", "\"a\":\"\"", SPEC_LABELS_MAX + 1, "}}",
+		       "E: 1:40: labels: 257 members; expected at most 256");
 }
 
 TEST(limit_on_depth)
@@ -1241,6 +1266,7 @@ int main(void)
 	RUN(all_keys_of_a_container);
 	RUN(ulimits_of_a_container);
 	RUN(sysctls_of_a_container);
+	RUN(labels_are_kept);
 	RUN(sockets_of_the_host);
 	RUN(printed_and_read_back);
 	RUN(pod_tty_is_every_containers);
