@@ -29,8 +29,8 @@
  * the group stays "orphaned", as that of a lone session leader is, so ^Z can not stop a program nobody could wake.
  *
  * container-init holds a copy of PID 1's memory, and so the secrets of the pod's other containers. It is not dumpable
- * (no ptrace, no /proc/1/mem without CAP_SYS_PTRACE, which containers do not have), keeps no descriptor of
- * PID 1 and keeps only the container's own capabilities.
+ * (no ptrace, no /proc/1/mem without CAP_SYS_PTRACE, which a container has only if its pod file adds it), keeps no
+ * descriptor of PID 1 and keeps only the container's own capabilities.
  */
 #define _GNU_SOURCE
 
@@ -81,11 +81,23 @@ enum {
 static const char path_default[] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /* What Docker leaves to a container. */
-static const uint64_t capabilities =
+static const uint64_t capabilities_default =
 	1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_FOWNER | 1ull << CAP_FSETID | 1ull << CAP_KILL |
 	1ull << CAP_SETGID | 1ull << CAP_SETUID | 1ull << CAP_SETPCAP | 1ull << CAP_NET_BIND_SERVICE |
 	1ull << CAP_NET_RAW | 1ull << CAP_SYS_CHROOT | 1ull << CAP_MKNOD | 1ull << CAP_AUDIT_WRITE |
 	1ull << CAP_SETFCAP;
+
+static const uint64_t capabilities_all = (1ull << (CAP_LAST_CAP + 1)) - 1;
+
+/* As Docker reads its two lists: "ALL" in one makes the other the exceptions. */
+uint64_t process_capabilities(const struct spec_container *container)
+{
+	if (container->cap_add == SPEC_CAPABILITIES_ALL)
+		return capabilities_all & ~container->cap_drop;
+	if (container->cap_drop == SPEC_CAPABILITIES_ALL)
+		return container->cap_add;
+	return (capabilities_default & ~container->cap_drop) | container->cap_add;
+}
 
 struct wire_exited process_exit_of(int wait_status)
 {
@@ -177,22 +189,38 @@ static void place_descriptors(const struct process_plan *plan, int report)
 	syscall(SYS_close_range, REPORT_FD + 1, ~0u, 0);
 }
 
-static void drop_bounding_set(void)
+static void drop_bounding_set(uint64_t kept)
 {
 	for (unsigned cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-		if (!(capabilities & 1ull << cap) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+		if (!(kept & 1ull << cap) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
 			give_up(EXIT_PODVM, "dropping capability %u: %s", cap, strerror(errno));
 }
 
-static int limit_capabilities(void)
+static int set_capabilities(uint64_t permitted, uint64_t inheritable)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct sets[2] = {
-		{.effective = (uint32_t)capabilities, .permitted = (uint32_t)capabilities},
-		{.effective = (uint32_t)(capabilities >> 32), .permitted = (uint32_t)(capabilities >> 32)},
+		{.effective = (uint32_t)permitted, .permitted = (uint32_t)permitted, .inheritable = (uint32_t)inheritable},
+		{.effective = (uint32_t)(permitted >> 32), .permitted = (uint32_t)(permitted >> 32),
+		 .inheritable = (uint32_t)(inheritable >> 32)},
 	};
 
 	return syscall(SYS_capset, &header, sets) < 0 ? -errno : 0;
+}
+
+/*
+ * Those that a user other than root has from the start: what capAdd names. "ALL" is not such a name: it lifts the bound
+ * for programs that bring rights of their own. Ambient capabilities outlive execve() without the file's help.
+ */
+static void raise_ambient(uint64_t added)
+{
+	int err = set_capabilities(added, added);
+
+	for (unsigned cap = 0; cap <= CAP_LAST_CAP && !err; cap++)
+		if (added & 1ull << cap && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+			err = -errno;
+	if (err)
+		give_up(EXIT_PODVM, "capabilities of the user: %s", strerror(-err));
 }
 
 static char *read_list(const char *path)
@@ -252,11 +280,19 @@ static void set_ulimits(const struct spec_container *container)
 }
 _Static_assert(SPEC_UNLIMITED == RLIM_INFINITY, "set_ulimits() passes limits as they are");
 
-static void become_user(const struct user *user)
+static void become_user(const struct spec_container *container, const struct user *user)
 {
-	drop_bounding_set();
+	uint64_t added = container->cap_add == SPEC_CAPABILITIES_ALL ? 0 : container->cap_add;
+
+	drop_bounding_set(process_capabilities(container));
+	if (user->uid && added)
+		prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
 	if (setgroups(user->group_count, user->groups) < 0 || setgid(user->gid) < 0 || setuid(user->uid) < 0)
 		give_up(EXIT_PODVM, "becoming user %u: %s", user->uid, strerror(errno));
+	if (user->uid && added)
+		raise_ambient(added);
+	if (container->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		give_up(EXIT_PODVM, "no new privileges: %s", strerror(errno));
 }
 
 static _Noreturn void exec_failed(const char *what, const struct spec_container *container, int err)
@@ -313,7 +349,7 @@ static _Noreturn void run_main(const struct process_plan *plan)
 	/* Of the main process, not of container-init: cpu or as could end that. Late: they hold for us as well. */
 	set_ulimits(container);
 	if (plan->confine)
-		become_user(&user);
+		become_user(container, &user);
 	if (chdir(container->workdir) < 0)
 		give_up(EXIT_PODVM, "workdir %s: %s", container->workdir, strerror(errno));
 	sigemptyset(&none);
@@ -418,7 +454,7 @@ static _Noreturn void container_init(const struct process_plan *plan, int report
 	for (int fd = 0; fd < REPORT_FD && !plan->container->tty; fd++)
 		close(fd);
 	if (plan->confine)
-		limit_capabilities();
+		set_capabilities(process_capabilities(plan->container), 0);
 	report_send(PROCESS_RUNNING, 0, "");
 	watch_over(plan, main_pid, signals);
 }

@@ -57,6 +57,9 @@ bool process_report_read(int report_fd, struct process_report *report);
 /* A wait status as the host wants it: code 0..255, 128+n for signal n. */
 struct wire_exited process_exit_of(int wait_status);
 
+/* Bounding set of a container: Docker's default, and what its file adds and drops. */
+uint64_t process_capabilities(const struct spec_container *container);
+
 /* The environment, ending in NULL: podvm's defaults under what the container sets. Freed by process_env_free(). */
 char **process_env(const struct spec_container *container, const struct user *user, const char *hostname);
 void process_env_free(char **env);

@@ -66,6 +66,7 @@ struct spec_place {
 };
 
 #define SPEC_UNLIMITED UINT64_MAX
+#define SPEC_CAPABILITIES_ALL UINT64_MAX
 
 /* A resource limit of the container's main process and what it starts. */
 struct spec_ulimit {
@@ -98,6 +99,9 @@ struct spec_container {
 	size_t sysctl_count;
 	struct spec_pair *labels; /* data that nothing depends on */
 	size_t label_count;
+	/* key "podvm" of a container */
+	uint64_t cap_add, cap_drop; /* bit per capability of Linux, or SPEC_CAPABILITIES_ALL */
+	bool no_new_privileges;
 };
 
 enum spec_volume_kind {

@@ -163,3 +163,86 @@ void value_sysctls(struct walk *walk, const struct key *key, const cJSON *item, 
 
 	walk_pairs(walk, key, &pairs, item, target);
 }
+
+/* ---- the container's key "podvm" ---- */
+
+/* By number: include/uapi/linux/capability.h, without "CAP_". */
+const char *const spec_capability_words[] = {
+	"CHOWN",	   "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER",		 "FSETID",
+	"KILL",		   "SETGID",	   "SETUID",	      "SETPCAP",	 "LINUX_IMMUTABLE",
+	"NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN",     "NET_RAW",	 "IPC_LOCK",
+	"IPC_OWNER",	   "SYS_MODULE",   "SYS_RAWIO",	      "SYS_CHROOT",	 "SYS_PTRACE",
+	"SYS_PACCT",	   "SYS_ADMIN",	   "SYS_BOOT",	      "SYS_NICE",	 "SYS_RESOURCE",
+	"SYS_TIME",	   "SYS_TTY_CONFIG", "MKNOD",	      "LEASE",		 "AUDIT_WRITE",
+	"AUDIT_CONTROL",   "SETFCAP",	   "MAC_OVERRIDE",    "MAC_ADMIN",	 "SYSLOG",
+	"WAKE_ALARM",	   "BLOCK_SUSPEND", "AUDIT_READ",     "PERFMON",	 "BPF",
+	"CHECKPOINT_RESTORE", NULL,
+};
+enum { CAPABILITY_LIST_MAX = 128 };
+
+/* 0 when there is none of that name. */
+static uint64_t capability_of(const char *name)
+{
+	if (!strcasecmp(name, "ALL"))
+		return SPEC_CAPABILITIES_ALL;
+	if (!strncasecmp(name, "CAP_", 4))
+		name += 4;
+	for (unsigned i = 0; spec_capability_words[i]; i++)
+		if (!strcasecmp(spec_capability_words[i], name))
+			return UINT64_C(1) << i;
+	return 0;
+}
+
+static void value_capability(struct walk *walk, const struct key *key, const cJSON *item, void *target)
+{
+	uint64_t bits = cJSON_IsString(item) ? capability_of(item->valuestring) : 0;
+
+	if (!bits)
+		walk_bad(walk, key);
+	*(uint64_t *)target = bits;
+}
+
+static const struct key capability_element =
+	ELEMENT(value_capability, "a capability of Linux such as \"NET_ADMIN\", or \"ALL\"");
+struct capability_list {
+	uint64_t *bits;
+	size_t count;
+};
+static const struct key capability_list = LIST(NULL, "an array of capabilities such as \"NET_ADMIN\"", capability_list,
+					       bits, count, CAPABILITY_LIST_MAX, capability_element);
+
+/* A list in the file, a set in the spec. */
+static void value_capabilities(struct walk *walk, const struct key *key, const cJSON *item, void *target)
+{
+	uint64_t *set = (uint64_t *)((char *)target + key->at);
+	struct capability_list list = {0};
+
+	value_list(walk, &capability_list, item, &list);
+	for (size_t i = 0; i < list.count; i++)
+		*set |= list.bits[i];
+	free(list.bits);
+}
+
+static void confine_finish(struct walk *walk, void *target)
+{
+	const struct spec_container *container = target;
+	uint64_t both = container->cap_add & container->cap_drop;
+
+	/* "ALL" but some is what the lists are for. */
+	if ((container->cap_add == SPEC_CAPABILITIES_ALL) != (container->cap_drop == SPEC_CAPABILITIES_ALL))
+		return;
+	for (unsigned i = 0; both && spec_capability_words[i]; i++) {
+		if (both & UINT64_C(1) << i) {
+			walk_note(walk, SPEC_ERROR, "\"%s\" is in both capAdd and capDrop; expected one",
+				  both == SPEC_CAPABILITIES_ALL ? "ALL" : spec_capability_words[i]);
+			return;
+		}
+	}
+}
+
+static const struct key confine_keys[] = {
+	KEY("capAdd", value_capabilities, NULL, AT(spec_container, cap_add)),
+	KEY("capDrop", value_capabilities, NULL, AT(spec_container, cap_drop)),
+	KEY("noNewPrivileges", value_bool, "true or false", AT(spec_container, no_new_privileges)),
+};
+const struct shape spec_confine = SHAPE(confine_keys, .finish = confine_finish);

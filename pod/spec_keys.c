@@ -471,6 +471,7 @@ static const struct key container_keys[] = {
 	KEY("ports", value_ports, A_PORTS, .element = &port_element),
 	KEY("stopSignal", value_signal, "a signal such as \"TERM\", \"SIGRTMIN+3\" or 15",
 	    AT(spec_container, stop_signal)),
+	KEY("podvm", value_object, "an object: {\"capAdd\": [...], \"noNewPrivileges\": ...}", .shape = &spec_confine),
 	KEY("id", value_ignored, NULL),
 	LABELS(spec_container),
 	KEY("logPath", value_ignored, NULL),

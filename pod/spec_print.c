@@ -201,6 +201,28 @@ static void put_pairs(cJSON *root, const char *key, const struct spec_pair *pair
 		cJSON_AddStringToObject(object, pairs[i].name, pairs[i].value);
 }
 
+static void put_capabilities(cJSON *object, const char *key, uint64_t capabilities)
+{
+	cJSON *list = cJSON_AddArrayToObject(object, key);
+
+	if (capabilities == SPEC_CAPABILITIES_ALL) {
+		cJSON_AddItemToArray(list, cJSON_CreateString("ALL"));
+		return;
+	}
+	for (unsigned i = 0; spec_capability_words[i]; i++)
+		if (capabilities & UINT64_C(1) << i)
+			cJSON_AddItemToArray(list, cJSON_CreateString(spec_capability_words[i]));
+}
+
+static void put_confinement(cJSON *root, const struct spec_container *container)
+{
+	cJSON *object = cJSON_AddObjectToObject(root, "podvm");
+
+	put_capabilities(object, "capAdd", container->cap_add);
+	put_capabilities(object, "capDrop", container->cap_drop);
+	cJSON_AddBoolToObject(object, "noNewPrivileges", container->no_new_privileges);
+}
+
 static void put_containers(cJSON *root, const struct spec_pod *pod)
 {
 	cJSON *list = cJSON_AddArrayToObject(root, "containers");
@@ -225,6 +247,7 @@ static void put_containers(cJSON *root, const struct spec_pod *pod)
 		put_ulimits(object, container);
 		put_pairs(object, "sysctl", container->sysctls, container->sysctl_count);
 		put_pairs(object, "labels", container->labels, container->label_count);
+		put_confinement(object, container);
 	}
 }
 

@@ -163,9 +163,11 @@ void walk_keys(walk_key_fn *fn, void *ctx);
 
 /* The tables' words and the printer's: index is the enum's value. */
 extern const char *const spec_restart_words[], *const spec_encoding_words[], *const spec_direction_words[],
-	*const spec_egress_words[], *const spec_cache_words[], *const spec_ulimit_words[];
+	*const spec_egress_words[], *const spec_cache_words[], *const spec_ulimit_words[],
+	*const spec_capability_words[];
 extern const struct key spec_option; /* spec_keys.c: option of a volume that is a disk */
 value_fn value_sysctls; /* spec_confine.c */
 extern const struct key spec_ulimit; /* spec_confine.c: an element of ulimits */
+extern const struct shape spec_confine; /* spec_confine.c: key "podvm" of a container */
 
 #endif

@@ -257,6 +257,31 @@ TEST(main_process_gets_no_blocked_signals)
 	CHECK_STR(run.out, "SigBlk:\t0000000000000000\n");
 }
 
+TEST(capabilities_added_and_dropped)
+{
+	enum { NET_ADMIN = 12, NET_RAW = 13, CHOWN = 0, LAST = 40 };
+	static const uint64_t docker = 0xa80425fb; /* CapBnd of a container there */
+	static const uint64_t all = (1ull << (LAST + 1)) - 1;
+	static const struct {
+		uint64_t add, drop, want;
+	} rows[] = {
+		{0, 0, docker},
+		{1 << NET_ADMIN, 0, docker | 1 << NET_ADMIN},
+		{0, 1 << NET_RAW, docker & ~(1u << NET_RAW)},
+		{1 << NET_ADMIN, 1 << NET_RAW, (docker & ~(1u << NET_RAW)) | 1 << NET_ADMIN},
+		{SPEC_CAPABILITIES_ALL, 0, all},
+		{SPEC_CAPABILITIES_ALL, 1 << NET_ADMIN, all & ~(1ull << NET_ADMIN)},
+		{0, SPEC_CAPABILITIES_ALL, 0},
+		{1 << CHOWN, SPEC_CAPABILITIES_ALL, 1 << CHOWN},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct spec_container container = {.cap_add = rows[i].add, .cap_drop = rows[i].drop};
+
+		CHECK_INT(process_capabilities(&container), rows[i].want);
+	}
+}
+
 TEST(ulimits_are_set)
 {
 	struct run run;
@@ -333,6 +358,7 @@ int main(void)
 	RUN(only_standard_streams_are_open);
 	RUN(signals_are_passed_on);
 	RUN(main_process_gets_no_blocked_signals);
+	RUN(capabilities_added_and_dropped);
 	RUN(ulimits_are_set);
 	RUN(missing_command_is_127);
 	RUN(what_is_no_program_is_126);

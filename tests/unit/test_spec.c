@@ -5,6 +5,7 @@
  */
 #include "tests/unit/test.h"
 
+#include <linux/capability.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -426,6 +427,9 @@ static const struct row container_rows[] = {
 #define A_SYSCTL "a path below /proc/sys such as \"net/ipv4/ip_forward\""
 #define A_SYSCTL_VALUE "a text such as \"1\", of one line, not empty"
 
+#define PODVM(members) CONTAINER("\"podvm\":{" members "}")
+#define A_CAP "a capability of Linux such as \"NET_ADMIN\", or \"ALL\""
+
 static const struct row confine_rows[] = {
 	{CONTAINER("\"ulimits\":{}"),
 	 "E: 1:100: containers[0].ulimits: {} is not an array of {\"name\": ..., \"soft\": ..., \"hard\": ...}"},
@@ -477,6 +481,23 @@ static const struct row confine_rows[] = {
 	 "E: 1:45: labels.a: 1 is not a string\n"
 	 "E: 1:59: labels.b: \"b\" is set twice; expected once"},
 	{POD("\"labels\":{\"a.b/c\":\"\",\"A\":\"x y\",\"a\":\"\\u00e9\"}"), ""},
+	{CONTAINER("\"podvm\":5"),
+	 "E: 1:98: containers[0].podvm: 5 is not an object: {\"capAdd\": [...], \"noNewPrivileges\": ...}"},
+	{PODVM("\"capAdd\":\"ALL\""), "E: 1:108: containers[0].podvm.capAdd: \"ALL\" is not an array of capabilities such as \"NET_ADMIN\""},
+	{PODVM("\"capAdd\":[\"NET_ADMIN\",\"NET_ADMN\"]"), "E: 1:121: containers[0].podvm.capAdd[1]: \"NET_ADMN\" is not " A_CAP},
+	{PODVM("\"capDrop\":[12]"), "E: 1:110: containers[0].podvm.capDrop[0]: 12 is not " A_CAP},
+	{PODVM("\"capDrop\":[\"\"]"), "E: 1:110: containers[0].podvm.capDrop[0]: \"\" is not " A_CAP},
+	{PODVM("\"capDrop\":[\"CAP_\"]"), "E: 1:110: containers[0].podvm.capDrop[0]: \"CAP_\" is not " A_CAP},
+	{PODVM("\"capAdd\":[\"kill\"],\"capDrop\":[\"CAP_KILL\"]"),
+	 "E: 1:98: containers[0].podvm: \"KILL\" is in both capAdd and capDrop; expected one"},
+	{PODVM("\"capAdd\":[\"ALL\"],\"capDrop\":[\"all\"]"),
+	 "E: 1:98: containers[0].podvm: \"ALL\" is in both capAdd and capDrop; expected one"},
+	{PODVM("\"noNewPrivileges\":1"), "E: 1:117: containers[0].podvm.noNewPrivileges: 1 is not true or false"},
+	{PODVM("\"noNewPrivs\":true"),
+	 "W: 1:99: containers[0].podvm.noNewPrivs: unknown key, ignored"},
+	{PODVM("\"capAdd\":[\"ALL\"],\"capDrop\":[\"cap_net_raw\",\"NET_RAW\"],\"noNewPrivileges\":true"), ""},
+	{PODVM("\"capAdd\":[\"checkpoint_restore\",\"Chown\"],\"capDrop\":[\"All\"]"), ""},
+	{PODVM(""), ""},
 	{SYSCTL(""), ""},
 	{SYSCTL("\"net/ipv4/ip_local_port_range\":\"1024\\t65000\",\"kernel/.../x..y\":\"a b\""), ""},
 	{ULIMITS("{\"Name\":\"NoFile\",\"Soft\":\"64\",\"Hard\":\"unlimited\"},{\"name\":\"cpu\",\"soft\":0}"), ""},
@@ -946,6 +967,21 @@ TEST(sysctls_of_a_container)
 	spec_free(pod);
 }
 
+TEST(capabilities_of_a_container)
+{
+	struct spec_pod *pod = parse_good(PODVM("\"capAdd\":[\"net_admin\",\"CAP_CHOWN\",\"CHECKPOINT_RESTORE\"],"
+						"\"capDrop\":[\"ALL\"],\"noNewPrivileges\":true"));
+	const struct spec_container *container;
+
+	if (!pod)
+		return;
+	container = &pod->containers[0];
+	CHECK_INT(container->cap_add, 1ull << CAP_NET_ADMIN | 1ull << CAP_CHOWN | 1ull << CAP_CHECKPOINT_RESTORE);
+	CHECK(container->cap_drop == SPEC_CAPABILITIES_ALL);
+	CHECK(container->no_new_privileges);
+	spec_free(pod);
+}
+
 TEST(labels_are_kept)
 {
 	struct spec_pod *pod = parse_good("{\"labels\":{\"a/b\":\"1\",\"c\":\"\"},\"containers\":[{\"image\":\"a\","
@@ -1266,6 +1302,7 @@ int main(void)
 	RUN(all_keys_of_a_container);
 	RUN(ulimits_of_a_container);
 	RUN(sysctls_of_a_container);
+	RUN(capabilities_of_a_container);
 	RUN(labels_are_kept);
 	RUN(sockets_of_the_host);
 	RUN(printed_and_read_back);
