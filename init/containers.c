@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * containers: owns, per container, the pipes or terminal, the stream connections, the running process and its cgroup.
+ * containers: owns, per container, the pipes or terminal, the stream connections and the running process.
  * What starts and stops when is supervise's; how it starts is process's and rootfs's; this file joins them.
  *
  * The container's ends of its pipes: without a restart policy PID 1 closes them once the process has them, so that
@@ -11,6 +11,7 @@
 
 #include "init/containers.h"
 
+#include "init/cgroup.h"
 #include "init/disks.h"
 #include "init/process.h"
 #include "init/rootfs.h"
@@ -35,13 +36,11 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define CGROUP_ROOT "/sys/fs/cgroup"
-
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER _IO('T', 0x41)
 #endif
 
-enum { STREAMS = 3, CGROUP_FILE_MAX = 4096 };
+enum { STREAMS = 3 };
 
 struct container {
 	struct containers *all;
@@ -173,58 +172,6 @@ static int open_slave(struct container *container)
 	return 0;
 }
 
-/* ---- cgroups ---- */
-
-static char *cgroup_path(const struct container *container, const char *file)
-{
-	return xasprintf(CGROUP_ROOT "/%s/%s", container->spec->name, file);
-}
-
-/* A container without its own cgroup is no reason not to run it. */
-static int open_cgroup(const struct container *container)
-{
-	char *path = cgroup_path(container, "");
-	int fd;
-
-	if (mkdir(path, 0755) < 0 && errno != EEXIST)
-		log_warn("%s: errno %d", path, errno);
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	free(path);
-	return fd;
-}
-
-static uint64_t oom_kills(const struct container *container)
-{
-	char *path = cgroup_path(container, "memory.events"), *text, *at;
-	size_t bytes;
-	uint64_t count = 0;
-
-	if (file_read(path, CGROUP_FILE_MAX, &text, &bytes) == 0) {
-		at = strstr(text, "oom_kill ");
-		count = at ? strtoull(at + strlen("oom_kill "), NULL, 10) : 0;
-		free(text);
-	}
-	free(path);
-	return count;
-}
-
-/* SIGSTOP would stop container-init, not the main process; the freezer stops them all. */
-static void freeze(struct container *container, bool frozen)
-{
-	char *path;
-	int fd;
-
-	if (container->is_frozen == frozen)
-		return;
-	path = cgroup_path(container, "cgroup.freeze");
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd >= 0 && write_all(fd, frozen ? "1" : "0", 1) == 0)
-		container->is_frozen = frozen;
-	if (fd >= 0)
-		close(fd);
-	free(path);
-}
-
 /* ---- processes ---- */
 
 static void fail(struct containers *all, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -279,6 +226,22 @@ static int enter(void *ctx, char *text, size_t room)
 	return rootfs_enter(ctx, text, room);
 }
 
+/* Without limits that were asked for a container must not run; any other can do without its own cgroup (-1). */
+static int open_cgroup(struct container *container)
+{
+	char text[PROCESS_TEXT_BYTES] = "";
+	int fd = cgroup_open(container->all->pod, container->index, text, sizeof(text));
+
+	if (fd >= 0)
+		return fd;
+	if (cgroup_is_needed(container->spec)) {
+		fail(container->all, "container %s: %s: %s", container->spec->name, text, strerror(-fd));
+		return fd;
+	}
+	log_warn("container %s: %s: errno %d", container->spec->name, text, -fd);
+	return -1;
+}
+
 static int start(void *ctx, unsigned index)
 {
 	struct containers *all = ctx;
@@ -292,6 +255,8 @@ static int start(void *ctx, unsigned index)
 	int err = container->spec->tty ? open_slave(container) : 0;
 
 	plan.cgroup_fd = open_cgroup(container);
+	if (all->has_failed)
+		return -ECANCELED;
 	memcpy(plan.stdio, container->ends, sizeof(plan.stdio));
 	if (!err)
 		err = process_spawn(&plan, &container->process);
@@ -307,11 +272,18 @@ static int start(void *ctx, unsigned index)
 	container->rootfs.first = false;
 	container->failure.kind = 0;
 	container->main_status = -1;
-	container->oom_kills = oom_kills(container);
+	container->oom_kills = cgroup_oom_kills(index);
 	container->report = (struct events_watch){
 		.fd = container->process.report_fd, .fn = on_report, .ctx = container};
 	events_want(all->events, &container->report, EPOLLIN);
 	return 0;
+}
+
+/* SIGSTOP would stop container-init, not the main process; the freezer stops them all. */
+static void freeze(struct container *container, bool frozen)
+{
+	if (container->is_frozen != frozen && !cgroup_freeze(container->index, frozen))
+		container->is_frozen = frozen;
 }
 
 static void send_signal(void *ctx, unsigned index, int signo)
@@ -329,8 +301,8 @@ static void again(void *ctx, unsigned index, const struct wire_exited *exited, u
 {
 	struct containers *all = ctx;
 
-	agent_log(all->agent, "container %s ended with code %u; it starts again in %u ms", all->table[index].spec->name,
-		  exited->code, delay_ms);
+	agent_log(all->agent, "container %s %s code %u; it starts again in %u ms", all->table[index].spec->name,
+		  exited->oom_killed ? "ran out of memory and was killed:" : "ended with", exited->code, delay_ms);
 }
 
 static void ended(void *ctx, unsigned index, const struct wire_exited *exited)
@@ -377,7 +349,8 @@ static struct wire_exited exit_of(struct container *container, int wait_status)
 		return (struct wire_exited){.code = (uint32_t)container->failure.value};
 	/* Killed as a whole, container-init had no time to tell: its own end is the container's. */
 	exited = process_exit_of(container->main_status >= 0 ? container->main_status : wait_status);
-	exited.oom_killed = exited.signal == SIGKILL && oom_kills(container) > container->oom_kills;
+	/* A shell whose last program was taken ends with that code by itself. */
+	exited.oom_killed = exited.code == 128 + SIGKILL && cgroup_oom_kills(container->index) > container->oom_kills;
 	return exited;
 }
 

@@ -23,6 +23,9 @@ enum {
 	SPEC_SOCKETS_MAX = 16,
 	SPEC_SOCKET_PORT_MIN = 1024, /* below are the ports of pod/abi.h */
 	SPEC_ARGS_MAX = 4096,
+	SPEC_CONTAINER_MEMORY_MB_MIN = 4, /* a shell starts in less, nothing useful does */
+	SPEC_PIDS_MAX = 1 << 22, /* the kernel's own bound */
+	SPEC_CPU_MILLI_MIN = 10, /* a millisecond in a tenth of a second: the kernel's own bound */
 	SPEC_SYSCTLS_MAX = 256,
 	SPEC_LABELS_MAX = 256,
 	SPEC_ULIMITS_MAX = 16, /* as many as there are, and each may be set once */
@@ -102,6 +105,9 @@ struct spec_container {
 	/* key "podvm" of a container */
 	uint64_t cap_add, cap_drop; /* bit per capability of Linux, or SPEC_CAPABILITIES_ALL */
 	bool no_new_privileges;
+	uint64_t pids; /* processes and threads; 0: init's default, SPEC_UNLIMITED */
+	uint64_t memory_mb; /* 0: no limit but the pod's */
+	unsigned cpu_milli; /* thousandths of a CPU; 0: no limit */
 };
 
 enum spec_volume_kind {

@@ -223,6 +223,35 @@ static void value_capabilities(struct walk *walk, const struct key *key, const c
 	free(list.bits);
 }
 
+/* A container's memory in megabytes: 0 is no limit, and what is less than the minimum no memory. */
+static void value_memory(struct walk *walk, const struct key *key, const cJSON *item, void *target)
+{
+	uint64_t limit;
+
+	if (limit_of(item, &limit) && !limit)
+		*(uint64_t *)((char *)target + key->at) = 0;
+	else
+		value_number(walk, key, item, target);
+}
+
+/* CPUs with up to three digits behind the point; more are rounded. */
+static void value_cpus(struct walk *walk, const struct key *key, const cJSON *item, void *target)
+{
+	const char *text = cJSON_IsString(item) ? item->valuestring : "";
+	double cpus = cJSON_IsNumber(item) ? item->valuedouble : -1;
+	char *end;
+
+	if (*text && !text[strspn(text, "0123456789.")]) {
+		cpus = strtod(text, &end);
+		if (*end)
+			cpus = -1;
+	}
+	if (cpus == 0 || (cpus >= SPEC_CPU_MILLI_MIN / 1000.0 && cpus <= SPEC_VCPUS_MAX))
+		*(unsigned *)((char *)target + key->at) = (unsigned)(cpus * 1000 + 0.5);
+	else
+		walk_bad(walk, key);
+}
+
 static void confine_finish(struct walk *walk, void *target)
 {
 	const struct spec_container *container = target;
@@ -244,5 +273,12 @@ static const struct key confine_keys[] = {
 	KEY("capAdd", value_capabilities, NULL, AT(spec_container, cap_add)),
 	KEY("capDrop", value_capabilities, NULL, AT(spec_container, cap_drop)),
 	KEY("noNewPrivileges", value_bool, "true or false", AT(spec_container, no_new_privileges)),
+	KEY("pids", value_limit, "a whole number from 1 to 4194304, or \"unlimited\" or -1", AT(spec_container, pids),
+	    .min = 1, .max = SPEC_PIDS_MAX),
+	KEY("memory", value_memory, "a whole number of megabytes from 4 to 1048576, or 0 for no limit",
+	    AT(spec_container, memory_mb), .size = 8, .min = SPEC_CONTAINER_MEMORY_MB_MIN, .max = SPEC_MEMORY_MB_MAX),
+	KEY("cpus", value_cpus, "a number of CPUs from 0.01 to 32, or 0 for no limit", AT(spec_container, cpu_milli)),
 };
+_Static_assert(SPEC_PIDS_MAX == 4194304 && SPEC_CONTAINER_MEMORY_MB_MIN == 4 && SPEC_MEMORY_MB_MAX == 1048576 &&
+	       SPEC_CPU_MILLI_MIN == 10 && SPEC_VCPUS_MAX == 32, "confine_keys says these numbers in words");
 const struct shape spec_confine = SHAPE(confine_keys, .finish = confine_finish);

@@ -54,8 +54,12 @@ static const struct key address_element = ELEMENT(value_address, "an IPv4 or IPv
 
 /* Labels, of the pod and of containers */
 
+/* Without control characters: it is named in messages. */
 static char *label_name(const char *key)
 {
+	for (const char *at = key; *at; at++)
+		if ((unsigned char)*at < 0x20 || *at == 0x7f)
+			return NULL;
 	return *key && strlen(key) <= LABEL_NAME_BYTES_MAX ? xstrdup(key) : NULL;
 }
 
@@ -67,7 +71,7 @@ static bool is_label(const char *text)
 
 static void value_labels(struct walk *walk, const struct key *key, const cJSON *item, void *target)
 {
-	static const struct pairs pairs = {.name = label_name, .a_name = "a name of 1 to 255 bytes",
+	static const struct pairs pairs = {.name = label_name, .a_name = "a name of 1 to 255 bytes, no control characters",
 					   .value = is_label, .a_value = "a string"};
 
 	walk_pairs(walk, key, &pairs, item, target);

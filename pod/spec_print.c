@@ -221,6 +221,10 @@ static void put_confinement(cJSON *root, const struct spec_container *container)
 	put_capabilities(object, "capAdd", container->cap_add);
 	put_capabilities(object, "capDrop", container->cap_drop);
 	cJSON_AddBoolToObject(object, "noNewPrivileges", container->no_new_privileges);
+	if (container->pids) /* no number stands for init's default */
+		put_limit(object, "pids", container->pids);
+	cJSON_AddNumberToObject(object, "memory", (double)container->memory_mb);
+	cJSON_AddNumberToObject(object, "cpus", container->cpu_milli / 1000.0);
 }
 
 static void put_containers(cJSON *root, const struct spec_pod *pod)

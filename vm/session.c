@@ -245,11 +245,13 @@ static void guest_started(void *ctx, unsigned container)
 static void guest_exited(void *ctx, unsigned container, const struct wire_exited *exited)
 {
 	struct session *session = ctx;
-	const char *name = session->config.spec->containers[container].name;
+	const struct spec_container *spec = &session->config.spec->containers[container];
+	const char *name = spec->name;
 
 	session->exit_codes[container] = (uint8_t)exited->code;
 	if (exited->oom_killed)
-		log_warn("container %s ran out of memory and was killed; give the pod more (resource.memory)", name);
+		log_warn("container %s ran out of memory and was killed; give %s", name,
+			 spec->memory_mb ? "it more (its podvm.memory)" : "the pod more (resource.memory)");
 	log_debug("container %s ended with %u", name, exited->code);
 }
 

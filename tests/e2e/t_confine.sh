@@ -76,3 +76,70 @@ down"
 	run 0 "$PODVM" p.json
 	equal "$(cat out)" "$none $none $none 000001ffffffffff $none 0 "
 }
+
+# As the container's root sees its own cgroup.
+own='cd /sys/fs/cgroup; cat pids.max memory.max memory.oom.group cpu.max'
+
+test_limits_are_set() {
+	sh_pod p "$own; cat /proc/1/oom_score_adj /proc/self/oom_score_adj" \
+		'"podvm": { "pids": 20, "memory": 32, "cpus": 0.25 }'
+	run 0 "$PODVM" p.json
+	equal "$(paste -sd' ' out)" "20 33554432 1 25000 100000 0 0"
+	sh_pod p "$own"
+	run 0 "$PODVM" p.json
+	equal "$(paste -sd' ' out)" "128 max 0 max 100000"
+	sh_pod p "$own" '"podvm": { "pids": "unlimited" }'
+	run 0 "$PODVM" p.json
+	equal "$(head -1 out)" max
+}
+
+# A fifth of a CPU for three seconds, as the kernel counted it.
+test_cpus_are_limited() {
+	sh_pod p 'timeout 3 sh -c "while :; do :; done"; awk "/^usage_usec/ { print \$2 }" /sys/fs/cgroup/cpu.stat' \
+		'"podvm": { "cpus": 0.2 }'
+	run 0 "$PODVM" p.json
+	[ "$(cat out)" -lt 1200000 ] && [ "$(cat out)" -gt 200000 ] || fail "$(cat out) us in 3 s"
+}
+
+# neighbour PROGRAM 'more keys': a container that misbehaves, and one that must not notice.
+neighbour() {
+	pod p "{ \"name\": \"bad\", \"image\": \"ROOT\", \"command\": [\"sh\", \"-c\", \"$1\"]${2:+, $2} },
+		{ \"name\": \"good\", \"image\": \"ROOT\", \"command\": [\"sh\", \"-c\",
+		\"for i in 1 2 3 4 5 6 7 8; do sh -c 'sleep 1' || exit 3; done; echo good has worked\"] }"
+}
+
+test_fork_bomb_beside_another() {
+	# the last of it without a process: there may be none to be had
+	neighbour 'mkfifo /f; exec 2>/dev/null 3<>/f; bomb() { bomb | bomb & }; bomb; read -t 5 line <&3; exit 9'
+	run 9 "$PODVM" p.json
+	equal "$(cat out)" "good has worked"
+	! grep -a "ran out of memory" err
+}
+
+test_memory_hog_beside_another() {
+	neighbour 'exec tail /dev/zero' '"podvm": { "memory": 16 }'
+	run 137 "$PODVM" p.json
+	equal "$(cat out)" "good has worked"
+	one_line "container bad ran out of memory and was killed" "podvm.memory"
+}
+
+# The memory of the pod itself: no limit is set, the largest program is taken.
+test_memory_hog_of_the_pod() {
+	neighbour 'exec tail /dev/zero'
+	run 137 "$PODVM" p.json
+	equal "$(cat out)" "good has worked"
+	one_line "container bad ran out of memory and was killed" "resource.memory"
+}
+
+# As a whole: not the child alone, which the shell would outlive. And it starts again, under the same limit.
+test_memory_limit_takes_all_of_a_container() {
+	sh_pod p 'echo run; tail /dev/zero & wait; echo outlived' \
+		'"restartPolicy": "onFailure", "name": "hog", "podvm": { "memory": 16 }'
+	timeout 180 "$PODVM" p.json >out 2>err &
+	local pid=$!
+	wait_for 120 sh -c '[ "$(grep -c "hog ran out of memory and was killed: code 137; it starts again" err)" -ge 2 ]'
+	kill $pid
+	wait $pid || true
+	! grep outlived out
+	[ "$(grep -c run out)" -ge 2 ]
+}

@@ -84,7 +84,7 @@ static bool container_equal(const struct spec_container *a, const struct spec_co
 		    SAME(read_only) && SAME(restart) && SAME(env_count) && SAME(mount_count) && SAME(file_count) &&
 		    SAME(ulimit_count) && SAME_PAIRS(sysctls, sysctl_count) &&
 		    SAME_PAIRS(labels, label_count) && SAME(cap_add) && SAME(cap_drop) && SAME(no_new_privileges) &&
-		    user_equal(&a->user, &b->user);
+		    SAME(pids) && SAME(memory_mb) && SAME(cpu_milli) && user_equal(&a->user, &b->user);
 
 	for (size_t i = 0; same && i < a->env_count; i++)
 		same = env_equal(&a->envs[i], &b->envs[i]);

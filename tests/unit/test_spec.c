@@ -428,6 +428,9 @@ static const struct row container_rows[] = {
 #define A_SYSCTL_VALUE "a text such as \"1\", of one line, not empty"
 
 #define PODVM(members) CONTAINER("\"podvm\":{" members "}")
+#define A_PIDS "a whole number from 1 to 4194304, or \"unlimited\" or -1"
+#define A_MEMORY "a whole number of megabytes from 4 to 1048576, or 0 for no limit"
+#define A_CPUS "a number of CPUs from 0.01 to 32, or 0 for no limit"
 #define A_CAP "a capability of Linux such as \"NET_ADMIN\", or \"ALL\""
 
 static const struct row confine_rows[] = {
@@ -476,7 +479,8 @@ static const struct row confine_rows[] = {
 	 "E: 1:124: containers[0].sysctl.\"net.x.y\": \"net/x/y\" is set twice; expected once"},
 	{CONTAINER("\"labels\":5"), "E: 1:99: containers[0].labels: 5 is not an object: {\"NAME\": \"VALUE\"}"},
 	{CONTAINER("\"labels\":{\"a\":{}}"), "E: 1:104: containers[0].labels.a: {} is not a string"},
-	{CONTAINER("\"labels\":{\"\":\"x\"}"), "E: 1:103: containers[0].labels.\"\": its key is not a name of 1 to 255 bytes"},
+	{CONTAINER("\"labels\":{\"\":\"x\"}"), "E: 1:103: containers[0].labels.\"\": its key is not a name of 1 to 255 bytes, no control characters"},
+	{CONTAINER("\"labels\":{\"a\\n\":\"x\"}"), "E: 1:106: containers[0].labels.\"a?\": its key is not a name of 1 to 255 bytes, no control characters"},
 	{POD("\"labels\":{\"a\":1,\"b\":\"c\",\"b\":\"d\"}"),
 	 "E: 1:45: labels.a: 1 is not a string\n"
 	 "E: 1:59: labels.b: \"b\" is set twice; expected once"},
@@ -497,6 +501,23 @@ static const struct row confine_rows[] = {
 	 "W: 1:99: containers[0].podvm.noNewPrivs: unknown key, ignored"},
 	{PODVM("\"capAdd\":[\"ALL\"],\"capDrop\":[\"cap_net_raw\",\"NET_RAW\"],\"noNewPrivileges\":true"), ""},
 	{PODVM("\"capAdd\":[\"checkpoint_restore\",\"Chown\"],\"capDrop\":[\"All\"]"), ""},
+	{PODVM("\"pids\":0"), "E: 1:106: containers[0].podvm.pids: 0 is not " A_PIDS},
+	{PODVM("\"pids\":4194305"), "E: 1:106: containers[0].podvm.pids: 4194305 is not " A_PIDS},
+	{PODVM("\"pids\":\"many\""), "E: 1:106: containers[0].podvm.pids: \"many\" is not " A_PIDS},
+	{PODVM("\"memory\":3"), "E: 1:108: containers[0].podvm.memory: 3 is not " A_MEMORY},
+	{PODVM("\"memory\":\"64M\""), "E: 1:108: containers[0].podvm.memory: \"64M\" is not " A_MEMORY},
+	{PODVM("\"memory\":-1"), "E: 1:108: containers[0].podvm.memory: -1 is not " A_MEMORY},
+	{PODVM("\"memory\":1048577"), "E: 1:108: containers[0].podvm.memory: 1048577 is not " A_MEMORY},
+	{PODVM("\"cpus\":0.009"), "E: 1:106: containers[0].podvm.cpus: 0.009 is not " A_CPUS},
+	{PODVM("\"cpus\":32.001"), "E: 1:106: containers[0].podvm.cpus: 32.001 is not " A_CPUS},
+	{PODVM("\"cpus\":-1"), "E: 1:106: containers[0].podvm.cpus: -1 is not " A_CPUS},
+	{PODVM("\"cpus\":\"1e1\""), "E: 1:106: containers[0].podvm.cpus: \"1e1\" is not " A_CPUS},
+	{PODVM("\"cpus\":\"1.2.3\""), "E: 1:106: containers[0].podvm.cpus: \"1.2.3\" is not " A_CPUS},
+	{PODVM("\"cpus\":\"\""), "E: 1:106: containers[0].podvm.cpus: \"\" is not " A_CPUS},
+	{PODVM("\"pids\":1,\"memory\":4,\"cpus\":0.01"), ""},
+	{PODVM("\"pids\":\"4194304\",\"memory\":\"1048576\",\"cpus\":32"), ""},
+	{PODVM("\"pids\":-1,\"memory\":0,\"cpus\":0"), ""},
+	{PODVM("\"cpus\":0.3333333"), ""},
 	{PODVM(""), ""},
 	{SYSCTL(""), ""},
 	{SYSCTL("\"net/ipv4/ip_local_port_range\":\"1024\\t65000\",\"kernel/.../x..y\":\"a b\""), ""},
@@ -982,6 +1003,26 @@ TEST(capabilities_of_a_container)
 	spec_free(pod);
 }
 
+TEST(limits_of_a_container)
+{
+	struct spec_pod *pod = parse_good("{\"containers\":[{\"image\":\"a\",\"podvm\":{\"pids\":\"unlimited\",\"memory\":64,"
+					  "\"cpus\":\"1.25\"}},{\"image\":\"b\",\"podvm\":{\"pids\":100,\"cpus\":0.3}},"
+					  "{\"image\":\"c\"}]}");
+	const struct spec_container *containers;
+
+	if (!pod)
+		return;
+	containers = pod->containers;
+	CHECK(containers[0].pids == SPEC_UNLIMITED);
+	CHECK_INT(containers[0].memory_mb, 64);
+	CHECK_INT(containers[0].cpu_milli, 1250);
+	CHECK_INT(containers[1].pids, 100);
+	CHECK_INT(containers[1].memory_mb, 0);
+	CHECK_INT(containers[1].cpu_milli, 300);
+	CHECK_INT(containers[2].pids + containers[2].memory_mb + containers[2].cpu_milli, 0);
+	spec_free(pod);
+}
+
 TEST(labels_are_kept)
 {
 	struct spec_pod *pod = parse_good("{\"labels\":{\"a/b\":\"1\",\"c\":\"\"},\"containers\":[{\"image\":\"a\","
@@ -1303,6 +1344,7 @@ int main(void)
 	RUN(ulimits_of_a_container);
 	RUN(sysctls_of_a_container);
 	RUN(capabilities_of_a_container);
+	RUN(limits_of_a_container);
 	RUN(labels_are_kept);
 	RUN(sockets_of_the_host);
 	RUN(printed_and_read_back);
