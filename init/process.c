@@ -30,7 +30,7 @@
  *
  * container-init holds a copy of PID 1's memory, and so the secrets of the pod's other containers. It is not dumpable
  * (no ptrace, no /proc/1/mem without CAP_SYS_PTRACE, which a container has only if its pod file adds it), keeps no
- * descriptor of PID 1 and keeps only the container's own capabilities.
+ * descriptor of PID 1 and keeps only the container's own capabilities, and CAP_KILL.
  */
 #define _GNU_SOURCE
 
@@ -453,8 +453,9 @@ static _Noreturn void container_init(const struct process_plan *plan, int report
 	/* The streams are the main process's now: pipes held here would never see an end. */
 	for (int fd = 0; fd < REPORT_FD && !plan->container->tty; fd++)
 		close(fd);
+	/* CAP_KILL as well: signals go to a main process of whatever user, even if that may send none itself. */
 	if (plan->confine)
-		set_capabilities(process_capabilities(plan->container), 0);
+		set_capabilities(process_capabilities(plan->container) | 1ull << CAP_KILL, 0);
 	report_send(PROCESS_RUNNING, 0, "");
 	watch_over(plan, main_pid, signals);
 }

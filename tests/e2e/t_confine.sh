@@ -77,6 +77,18 @@ down"
 	equal "$(cat out)" "$none $none $none 000001ffffffffff $none 0 "
 }
 
+# container-init passes signals on to another user's process, whatever the container may do itself.
+test_signal_without_capabilities() {
+	sh_pod p 'trap "echo stopped; exit 7" TERM; echo up; while :; do sleep 0.2; done' \
+		'"user": { "name": "guest" }, "podvm": { "capDrop": ["ALL"] }'
+	"$PODVM" p.json >out 2>err &
+	local pid=$! code=0
+	wait_for 120 grep -q up out
+	kill -TERM $pid
+	wait $pid || code=$?
+	equal "$(paste -sd' ' out) $code" "up stopped 7"
+}
+
 # As the container's root sees its own cgroup.
 own='cd /sys/fs/cgroup; cat pids.max memory.max memory.oom.group cpu.max'
 
