@@ -26,7 +26,7 @@ REASONS = {
     "word-case": "words are matched without regard to case; an enum that lists every spelling would help nobody",
     "number-as-text": "a text of digits within a range",
     "range": "what two ends of a range, or two ranges, are to each other",
-    "clash": "two ports or sockets that would listen at the same place",
+    "clash": "two ports or sockets that would listen at the same place, two lists that say the opposite",
     "network": "bits of a network behind its prefix are 0",
     "bytes": "lengths are bytes to podvm, characters to a schema",
     "total": "all ports together, after ranges are spread out",
