@@ -42,9 +42,9 @@ enum {
 	RESET_MS = 2000,
 	INLINE_IOV = 16,
 	GOOD_BLOCK_BYTES = 4096, /* what the driver is advised to align to */
-	GATHER_TRY = 16,   /* kicks to see what they bring, without gathering and with it */
-	GATHER_STAY = 512,  /* kicks with it when it is better, */
-	GATHER_LEAVE = 256, /* without it when it is not, and then the same again */
+	GATHER_TRY = 16,	 /* kicks to see what they bring, without gathering and with it */
+	GATHER_STAY = 512,	 /* kicks with it when it is better, */
+	GATHER_LEAVE = 256,	 /* without it when it is not, and then the same again */
 	STATUS_PENDING = -1,
 };
 

@@ -5,8 +5,9 @@
  * Theory of operation
  * -------------------
  * A vCPU thread runs KVM_RUN in a loop. What comes out of it is either a register access, carried out under the
- * loop's lock (save what every interrupt brings, see bus_access_unlocked()), or the end. Kicks pass through eventfds and never come here. The end is told on the loop thread, by a
- * task: callbacks of the story (vmm.c) never run on a vCPU thread.
+ * loop's lock (save what every interrupt brings, see bus_access_unlocked()), or the end. Kicks pass through eventfds
+ * and never come here. The end is told on the loop thread, by a task: callbacks of the story (vmm.c) never run on a
+ * vCPU thread.
  *
  * An interrupt is two calls of KVM_IRQ_LINE, up and down. An irqfd would be one write(), but to a line of the I/O APIC
  * KVM can not deliver from there: it leaves that to a kernel thread, so every interrupt would cost two context
