@@ -23,7 +23,7 @@ DA := $(B)/deps-asan
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-8s%s\n' $(1) $(2))
 
-HOST_SRCS := vmm.c $(wildcard vm/*.c devices/*.c cli/*.c)
+HOST_SRCS := vmm.c $(wildcard vm/*.c devices/*.c live/*.c cli/*.c)
 SHARED_SRCS := $(wildcard pod/*.c lib/*.c)
 INIT_SRCS := $(wildcard init/*.c)
 SRCS := $(HOST_SRCS) $(SHARED_SRCS) $(INIT_SRCS)

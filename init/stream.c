@@ -188,7 +188,7 @@ static void work(struct stream *stream)
 static void say_hello(struct stream *stream)
 {
 	const struct wire_stream_hello hello = {
-		.magic = WIRE_STREAM_MAGIC, .container = stream->container, .stream = stream->kind};
+		.magic = WIRE_STREAM_MAGIC, .target = stream->container, .stream = stream->kind};
 
 	/* The first bytes of a connection always fit. */
 	stream->connecting = false;

@@ -7,7 +7,7 @@
 #ifndef POD_ABI_H
 #define POD_ABI_H
 
-#define ABI_VERSION 1u
+#define ABI_VERSION 2u
 
 /* vsock ports on the host (CID 2). The guest connects, the host listens. */
 #define ABI_PORT_CONTROL 1u /* one connection, frames of pod/wire.h both ways */

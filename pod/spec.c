@@ -5,12 +5,10 @@
  */
 #include "pod/spec.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/util.h"
-#include "pod/locate.h"
 #include "pod/spec_walk.h"
 
 enum { PRINT_FACTOR = 4 }; /* a printed pod is at most this much longer than its file, plus defaults */
@@ -29,47 +27,19 @@ static void check_printed_size(struct walk *walk)
 	free(printed);
 }
 
-static void walk_pod(struct walk *walk, spec_report_fn *report, void *ctx)
-{
-	cJSON *root = cJSON_ParseWithLength(walk->text, walk->bytes);
-
-	if (root) {
-		value_object(walk, &spec_root, root, walk->pod);
-		check_printed_size(walk);
-	} else { /* not reached as long as locate_syntax() is stricter than cJSON */
-		walk_note(walk, SPEC_ERROR, "this JSON can not be read");
-	}
-	cJSON_Delete(root);
-	walk_tell(walk, report, ctx);
-}
-
 struct spec_pod *spec_parse(const char *text, size_t bytes, const char *file, bool strict, spec_report_fn *report,
 			    void *ctx)
 {
 	struct walk walk = {.text = text, .bytes = bytes, .file = file, .strict = strict};
-	cJSON_Hooks memory = {.malloc_fn = xmalloc, .free_fn = free};
-	struct locate_fault fault;
 
-	cJSON_InitHooks(&memory); /* so that no memory is never taken for bad JSON */
-	if (bytes > SPEC_TEXT_BYTES_MAX) {
-		snprintf(fault.what, sizeof(fault.what), "%zu bytes; expected at most %d", bytes, SPEC_TEXT_BYTES_MAX);
-		walk_tell_at(&walk, 0, fault.what, report, ctx);
-		return NULL;
-	}
-	if (!locate_syntax(text, bytes, SPEC_DEPTH_MAX, &fault)) {
-		walk_tell_at(&walk, fault.at, fault.what, report, ctx);
-		return NULL;
-	}
 	walk.pod = xcalloc(1, sizeof(*walk.pod));
-	walk_pod(&walk, report, ctx);
-	if (walk.errors) {
-		spec_free(walk.pod);
-		return NULL;
-	}
-	return walk.pod;
+	if (walk_text(&walk, &spec_root, walk.pod, check_printed_size, report, ctx))
+		return walk.pod;
+	spec_free(walk.pod);
+	return NULL;
 }
 
-static void texts_free(char **texts, size_t count)
+void texts_free(char **texts, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		free(texts[i]);
@@ -85,22 +55,32 @@ static void pairs_free(struct spec_pair *pairs, size_t count)
 	free(pairs);
 }
 
+void spec_user_free(struct spec_user *user)
+{
+	free(user->name);
+	free(user->group);
+	texts_free(user->additional_groups, user->additional_group_count);
+}
+
+void spec_envs_free(struct spec_env *envs, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		free(envs[i].name);
+		free(envs[i].value);
+	}
+	free(envs);
+}
+
 static void container_free(struct spec_container *container)
 {
 	free(container->name);
 	free(container->image);
 	free(container->workdir);
 	free(container->stop_signal);
-	free(container->user.name);
-	free(container->user.group);
-	texts_free(container->user.additional_groups, container->user.additional_group_count);
+	spec_user_free(&container->user);
 	texts_free(container->command, container->command_count);
 	texts_free(container->entrypoint, container->entrypoint_count);
-	for (size_t i = 0; i < container->env_count; i++) {
-		free(container->envs[i].name);
-		free(container->envs[i].value);
-	}
-	free(container->envs);
+	spec_envs_free(container->envs, container->env_count);
 	for (size_t i = 0; i < container->mount_count; i++) {
 		free(container->mounts[i].path);
 		free(container->mounts[i].volume);

@@ -16,7 +16,7 @@
 
 enum {
 	VCPUS_DEFAULT = 1,
-	LIST_MAX = 1024, /* elements of lists without a limit of their own; they are searched one by one */
+	LIST_MAX = SPEC_LIST_MAX,
 	RESOLVER_MAX = 64, /* elements of the dns lists */
 	LABEL_NAME_BYTES_MAX = 255,
 	DEFAULT_NAME_BYTES = 63, /* a default container name is a hostname as well */
@@ -45,7 +45,7 @@ _Static_assert(SPEC_SOCKET_OUT == 0 && SPEC_SOCKET_IN == 1, "spec_direction_word
 #define A_NAME "a name: letters, digits, \"-\", \"_\" and \".\", the first a letter or digit, at most 128"
 #define A_FILE_NAME "a name without \"/\", at most 255 bytes"
 
-static const struct key text_element = ELEMENT(value_text, "a string");
+const struct key spec_argument = ELEMENT(value_text, "a string");
 static const struct key user_element =
 	ELEMENT(value_name_or_number, "a name or number", .check = check_word, .required = true);
 static const struct key word_element =
@@ -313,7 +313,7 @@ static const struct key env_keys[] = {
 	KEY("value", value_text, "a string", AT(spec_env, value)),
 };
 static const struct shape env_shape = SHAPE(env_keys, .init = env_init);
-static const struct key env_element =
+const struct key spec_env =
 	ELEMENT(value_object, "an object: {\"env\": ..., \"value\": ...}", .shape = &env_shape);
 
 static void mount_init(struct walk *walk, void *target)
@@ -373,7 +373,7 @@ static const struct key user_keys[] = {
 	LIST("additionalGroups", "an array of names or numbers", spec_user, additional_groups, additional_group_count,
 	     LIST_MAX, user_element),
 };
-static const struct shape user_shape = SHAPE(user_keys);
+const struct shape spec_user = SHAPE(user_keys);
 
 static void container_init(struct walk *walk, void *target)
 {
@@ -457,14 +457,14 @@ static const struct key container_keys[] = {
 	KEY("name", value_text, A_NAME, AT(spec_container, name), .check = check_name, .unique = true),
 	KEY("image", value_text, "an image reference, or a path that begins with \"/\", \"./\" or \"../\"",
 	    AT(spec_container, image), .check = check_image, .required = true),
-	LIST("command", "an array of strings", spec_container, command, command_count, SPEC_ARGS_MAX, text_element),
+	LIST("command", "an array of strings", spec_container, command, command_count, SPEC_ARGS_MAX, spec_argument),
 	LIST("entrypoint", "an array of strings", spec_container, entrypoint, entrypoint_count, SPEC_ARGS_MAX,
-	     text_element),
+	     spec_argument),
 	KEY("workdir", value_text, A_PATH, AT(spec_container, workdir), .check = check_path),
 	KEY("user", value_object, "an object: {\"name\": ..., \"group\": ...}", AT(spec_container, user),
-	    .shape = &user_shape),
+	    .shape = &spec_user),
 	LIST("envs", "an array of {\"env\": ..., \"value\": ...}", spec_container, envs, env_count, LIST_MAX,
-	     env_element),
+	     spec_env),
 	KEY("tty", value_bool, "true or false", AT(spec_container, tty)),
 	KEY("readOnly", value_bool, "true or false", AT(spec_container, read_only)),
 	KEY("restartPolicy", value_choice, RESTART_WORDS, AT(spec_container, restart), .words = spec_restart_words),

@@ -14,7 +14,7 @@
 #include "pod/spec.h"
 #include "pod/spec_walk.h"
 
-static void put_texts(cJSON *object, const char *key, char *const *texts, size_t count)
+void spec_print_texts(cJSON *object, const char *key, char *const *texts, size_t count)
 {
 	cJSON *list = cJSON_AddArrayToObject(object, key);
 
@@ -115,24 +115,24 @@ static void put_sockets(cJSON *podvm, const struct spec_pod *pod)
 	}
 }
 
-static void put_user(cJSON *root, const struct spec_user *user)
+void spec_print_user(cJSON *root, const struct spec_user *user)
 {
 	cJSON *object = cJSON_AddObjectToObject(root, "user");
 
 	cJSON_AddStringToObject(object, "name", user->name);
 	cJSON_AddStringToObject(object, "group", user->group);
-	put_texts(object, "additionalGroups", user->additional_groups, user->additional_group_count);
+	spec_print_texts(object, "additionalGroups", user->additional_groups, user->additional_group_count);
 }
 
-static void put_envs(cJSON *root, const struct spec_container *container)
+void spec_print_envs(cJSON *root, const struct spec_env *envs, size_t count)
 {
 	cJSON *list = cJSON_AddArrayToObject(root, "envs");
 
-	for (size_t i = 0; i < container->env_count; i++) {
+	for (size_t i = 0; i < count; i++) {
 		cJSON *object = put_object(list);
 
-		cJSON_AddStringToObject(object, "env", container->envs[i].name);
-		cJSON_AddStringToObject(object, "value", container->envs[i].value);
+		cJSON_AddStringToObject(object, "env", envs[i].name);
+		cJSON_AddStringToObject(object, "value", envs[i].value);
 	}
 }
 
@@ -237,11 +237,11 @@ static void put_containers(cJSON *root, const struct spec_pod *pod)
 
 		cJSON_AddStringToObject(object, "name", container->name);
 		cJSON_AddStringToObject(object, "image", container->image);
-		put_texts(object, "command", container->command, container->command_count);
-		put_texts(object, "entrypoint", container->entrypoint, container->entrypoint_count);
+		spec_print_texts(object, "command", container->command, container->command_count);
+		spec_print_texts(object, "entrypoint", container->entrypoint, container->entrypoint_count);
 		cJSON_AddStringToObject(object, "workdir", container->workdir);
-		put_user(object, &container->user);
-		put_envs(object, container);
+		spec_print_user(object, &container->user);
+		spec_print_envs(object, container->envs, container->env_count);
 		cJSON_AddBoolToObject(object, "tty", container->tty);
 		cJSON_AddBoolToObject(object, "readOnly", container->read_only);
 		cJSON_AddStringToObject(object, "restartPolicy", spec_restart_words[container->restart]);
@@ -268,7 +268,7 @@ static void put_network(cJSON *podvm, const struct spec_pod *pod)
 	cJSON *network = cJSON_AddObjectToObject(podvm, "network"), *rate;
 
 	cJSON_AddStringToObject(network, "egress", spec_egress_words[pod->network.egress]);
-	put_texts(network, "allow", pod->network.allow, pod->network.allow_count);
+	spec_print_texts(network, "allow", pod->network.allow, pod->network.allow_count);
 	rate = cJSON_AddObjectToObject(network, "rate");
 	cJSON_AddNumberToObject(rate, "rxBytes", (double)pod->network.rate.receive_bytes);
 	cJSON_AddNumberToObject(rate, "txBytes", (double)pod->network.rate.transmit_bytes);
@@ -284,22 +284,27 @@ static void put_podvm(cJSON *root, const struct spec_pod *pod)
 	put_sockets(podvm, pod);
 }
 
-char *spec_print(const struct spec_pod *pod)
+cJSON *spec_print_begin(void)
 {
 	cJSON_Hooks memory = {.malloc_fn = xmalloc, .free_fn = free};
-	cJSON *root;
-	char *text;
 
 	cJSON_InitHooks(&memory);
-	root = cJSON_CreateObject();
+	return cJSON_CreateObject();
+}
+
+char *spec_print(const struct spec_pod *pod)
+{
+	cJSON *root = spec_print_begin();
+	char *text;
+
 	cJSON_AddStringToObject(root, "id", pod->id);
 	cJSON_AddStringToObject(root, "hostname", pod->hostname);
 	put_resource(root, pod);
 	cJSON_AddBoolToObject(root, "tty", pod->tty);
 	cJSON_AddStringToObject(root, "restartPolicy", spec_restart_words[pod->restart]);
-	put_texts(root, "dns", pod->dns, pod->dns_count);
-	put_texts(root, "dnsSearch", pod->dns_search, pod->dns_search_count);
-	put_texts(root, "dnsOptions", pod->dns_options, pod->dns_option_count);
+	spec_print_texts(root, "dns", pod->dns, pod->dns_count);
+	spec_print_texts(root, "dnsSearch", pod->dns_search, pod->dns_search_count);
+	spec_print_texts(root, "dnsOptions", pod->dns_options, pod->dns_option_count);
 	put_files(root, pod);
 	put_volumes(root, pod);
 	put_ports(root, pod);

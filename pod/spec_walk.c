@@ -437,3 +437,32 @@ void walk_keys(walk_key_fn *fn, void *ctx)
 {
 	keys_below(&spec_root, "", fn, ctx);
 }
+
+bool walk_text(struct walk *walk, const struct key *root, void *target, void (*check)(struct walk *walk),
+	       spec_report_fn *report, void *ctx)
+{
+	cJSON_Hooks memory = {.malloc_fn = xmalloc, .free_fn = free};
+	struct locate_fault fault;
+	cJSON *tree;
+
+	cJSON_InitHooks(&memory); /* so that no memory is never taken for bad JSON */
+	if (walk->bytes > SPEC_TEXT_BYTES_MAX) {
+		snprintf(fault.what, sizeof(fault.what), "%zu bytes; expected at most %d", walk->bytes, SPEC_TEXT_BYTES_MAX);
+		walk_tell_at(walk, 0, fault.what, report, ctx);
+		return false;
+	}
+	if (!locate_syntax(walk->text, walk->bytes, SPEC_DEPTH_MAX, &fault)) {
+		walk_tell_at(walk, fault.at, fault.what, report, ctx);
+		return false;
+	}
+	tree = cJSON_ParseWithLength(walk->text, walk->bytes);
+	if (tree)
+		value_object(walk, root, tree, target);
+	else /* not reached as long as locate_syntax() is stricter than cJSON */
+		walk_note(walk, SPEC_ERROR, "this JSON can not be read");
+	if (tree && check)
+		check(walk);
+	cJSON_Delete(tree);
+	walk_tell(walk, report, ctx);
+	return !walk->errors;
+}

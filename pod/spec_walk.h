@@ -169,5 +169,26 @@ extern const struct key spec_option; /* spec_keys.c: option of a volume that is 
 value_fn value_sysctls; /* spec_confine.c */
 extern const struct key spec_ulimit; /* spec_confine.c: an element of ulimits */
 extern const struct shape spec_confine; /* spec_confine.c: key "podvm" of a container */
+enum { SPEC_LIST_MAX = 1024 }; /* elements of lists without a limit of their own; they are searched one by one */
+extern const struct key spec_argument, spec_env; /* spec_keys.c: an element of command, of envs */
+extern const struct shape spec_user; /* spec_keys.c: user of a container */
+
+/*
+ * Reads walk->text into target by root, runs check, unless NULL, and tells the problems. True when there was no error.
+ * The caller has set text, bytes, file, strict and, where the keys need it, pod.
+ */
+bool walk_text(struct walk *walk, const struct key *root, void *target, void (*check)(struct walk *walk),
+	       spec_report_fn *report, void *ctx);
+
+/* spec.c: frees what they point to. */
+void texts_free(char **texts, size_t count);
+void spec_user_free(struct spec_user *user);
+void spec_envs_free(struct spec_env *envs, size_t count);
+
+/* spec_print.c: an empty object, the first of a text, and parts that are printed alike everywhere. */
+cJSON *spec_print_begin(void);
+void spec_print_texts(cJSON *object, const char *key, char *const *texts, size_t count);
+void spec_print_user(cJSON *object, const struct spec_user *user);
+void spec_print_envs(cJSON *object, const struct spec_env *envs, size_t count);
 
 #endif

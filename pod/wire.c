@@ -20,7 +20,7 @@ enum { ROOM_FIRST_BYTES = 4096 };
 
 static bool type_known(uint32_t type)
 {
-	return (type >= WIRE_READY && type <= WIRE_DONE) || (type >= WIRE_POD && type <= WIRE_STOP);
+	return (type >= WIRE_READY && type <= WIRE_STATS) || (type >= WIRE_POD && type <= WIRE_TIME);
 }
 
 static int header_check(const struct wire_header *header)

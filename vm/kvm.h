@@ -56,6 +56,13 @@ int kvm_kick_fd(struct kvm *kvm, uint64_t gpa, uint32_t value);
 /* Makes the vCPUs and starts their threads, the first one at entry, the others waiting for it. */
 void kvm_start(struct kvm *kvm, const struct kvm_entry *entry);
 
+/*
+ * Holds all vCPUs outside the guest and lets them go on; what is under way in devices goes on. Again is fine. The guest's
+ * clock does not stand still meanwhile. Under loop_lock(); returns when no vCPU runs guest code any more.
+ */
+void kvm_pause(struct kvm *kvm);
+void kvm_resume(struct kvm *kvm);
+
 /* As if the guest had asked for a reset: end() is called in the next turn of the loop. Under loop_lock(). */
 void kvm_request_reset(struct kvm *kvm);
 

@@ -45,4 +45,34 @@ void session_machine_ended(struct session *session, const char *detail);
 /* After loop_run(): what podvm returns. */
 int session_code(const struct session *session);
 
+/*
+ * For who speaks for the user while the pod runs (vm/server.h). All on the loop.
+ */
+enum session_phase { SESSION_STARTING, SESSION_RUNNING, SESSION_PAUSED, SESSION_STOPPING, SESSION_ENDED };
+enum session_phase session_phase(const struct session *session);
+
+struct session_container {
+	enum { SESSION_CONTAINER_PENDING, SESSION_CONTAINER_RUNNING, SESSION_CONTAINER_ENDED } state;
+	uint8_t code; /* when ended */
+	bool oom_killed;
+};
+/* As many as the spec has. A container that waits to start again is RUNNING here; session_stats() knows more. */
+const struct session_container *session_containers(const struct session *session);
+
+/* NULL before the pod was sent. */
+struct execs *session_execs(struct session *session);
+
+/* Stop signal, grace_ms, then SIGKILL; as when podvm itself is signalled. Ends a pause. 0 or -ENOTCONN when it has ended. */
+int session_stop(struct session *session, unsigned grace_ms);
+/* A signal to a container or WIRE_ALL. 0 or -errno of control_signal(). */
+int session_signal(struct session *session, uint32_t target, unsigned signo);
+/* 0; -ENOTCONN before it runs and after it stopped; -EALREADY. Continuing, the guest is told the time. */
+int session_pause(struct session *session, bool paused);
+
+/* uses has pod->containers entries. Once per call of session_stats() that gave 0, in their order; NULLs when the pod ended. */
+typedef void session_stats_fn(void *ctx, const struct wire_stats *pod, const struct wire_use *uses);
+int session_stats(struct session *session, session_stats_fn *fn, void *ctx);
+/* fn will not be called for ctx any more. */
+void session_stats_cancel(struct session *session, void *ctx);
+
 #endif

@@ -370,7 +370,7 @@ static void input_attach(struct stream *stream)
 {
 	struct stdio *stdio = stream->stdio;
 
-	if (stream->hello.container != 0 || stdio->source.stream) {
+	if (stream->hello.target != 0 || stdio->source.stream) {
 		vsock_shutdown_send(stream->conn);
 		return;
 	}
@@ -405,7 +405,7 @@ static bool stream_is_twice(const struct stream *stream)
 {
 	for (const struct stream *other = stream->stdio->streams; other; other = other->next)
 		if (other != stream && !other->ended && hello_done(other) &&
-		    other->hello.container == stream->hello.container && other->hello.stream == stream->hello.stream)
+		    other->hello.target == stream->hello.target && other->hello.stream == stream->hello.stream)
 			return true;
 	return false;
 }
@@ -415,7 +415,7 @@ static bool stream_begin(struct stream *stream)
 {
 	const struct wire_stream_hello *hello = &stream->hello;
 
-	if (hello->magic != WIRE_STREAM_MAGIC || hello->container >= CONTAINERS_MAX || hello->stream > WIRE_TTY) {
+	if (hello->magic != WIRE_STREAM_MAGIC || hello->target >= CONTAINERS_MAX || hello->stream > WIRE_TTY) {
 		stream_refuse(stream, "it does not say what it is");
 		return false;
 	}

@@ -237,14 +237,14 @@ static void say_exited(struct input *in)
 
 static void say_hello(struct input *in, uint32_t port)
 {
-	struct wire_stream_hello hello = {.magic = WIRE_STREAM_MAGIC, .container = input_byte(in), .stream = input_byte(in)};
+	struct wire_stream_hello hello = {.magic = WIRE_STREAM_MAGIC, .target = input_byte(in), .stream = input_byte(in)};
 	uint8_t how = input_byte(in);
 	size_t cut = how & 0xf ? MIN((size_t)(how & 0xf), sizeof(hello)) : sizeof(hello);
 
 	if (how & 0x80)
 		hello.magic ^= how;
 	if (how & 0x40)
-		hello.container *= 0x01010101;
+		hello.target *= 0x01010101;
 	if (how & 0x20)
 		hello.stream <<= 16;
 	guest_send(&guest, VIRTIO_VSOCK_OP_RW, port, ABI_PORT_STREAM, 0, &hello, cut);

@@ -77,7 +77,7 @@ static void pipe_close(int ends[2])
 /* Opens a stream; its guest port is the number to speak of it. */
 static bool stream_open(struct pod *pod, uint32_t port, uint32_t container, enum wire_stream stream)
 {
-	struct wire_stream_hello hello = {.magic = WIRE_STREAM_MAGIC, .container = container, .stream = stream};
+	struct wire_stream_hello hello = {.magic = WIRE_STREAM_MAGIC, .target = container, .stream = stream};
 
 	if (!guest_connect(&pod->guest, port, ABI_PORT_STREAM))
 		return false;

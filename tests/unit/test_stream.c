@@ -60,7 +60,7 @@ static void begin(enum wire_stream kind)
 	settle();
 	CHECK_INT(read(rig.host, &hello, sizeof(hello)), sizeof(hello));
 	CHECK_INT(hello.magic, WIRE_STREAM_MAGIC);
-	CHECK_INT(hello.container, 5);
+	CHECK_INT(hello.target, 5);
 	CHECK_INT(hello.stream, kind);
 }
 

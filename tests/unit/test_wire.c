@@ -171,7 +171,7 @@ TEST(over_long_payload_is_refused)
 
 TEST(unknown_type_is_refused)
 {
-	const uint32_t types[] = {0, WIRE_DONE + 1, WIRE_POD - 1, WIRE_STOP + 1, UINT32_MAX};
+	const uint32_t types[] = {0, WIRE_STATS + 1, WIRE_POD - 1, WIRE_TIME + 1, UINT32_MAX};
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
 		struct wire_header header = {.type = types[i]};
