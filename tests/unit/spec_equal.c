@@ -127,3 +127,13 @@ bool spec_equal(const struct spec_pod *a, const struct spec_pod *b)
 		same = socket_equal(&a->sockets[i], &b->sockets[i]);
 	return same;
 }
+
+bool spec_exec_equal(const struct spec_exec *a, const struct spec_exec *b)
+{
+	bool same = SAME_TEXTS(command, command_count) && SAME_TEXT(workdir) && user_equal(&a->user, &b->user) &&
+		    SAME(env_count) && SAME(tty);
+
+	for (size_t i = 0; same && i < a->env_count; i++)
+		same = env_equal(&a->envs[i], &b->envs[i]);
+	return same;
+}

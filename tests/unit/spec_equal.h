@@ -10,7 +10,9 @@
 #include <stddef.h>
 
 #include "pod/spec.h"
+#include "pod/spec_exec.h"
 
 bool spec_equal(const struct spec_pod *a, const struct spec_pod *b);
+bool spec_exec_equal(const struct spec_exec *a, const struct spec_exec *b);
 
 #endif
