@@ -11,6 +11,8 @@
 #	make bench-io	network, disk and files beside QEMU
 #	make fuzz T=60	every fuzz target for T seconds
 #	make coverage	lines and branches the unit tests and corpora reach, per file
+#	make install	PREFIX=/usr/local DESTDIR=: podvm, its manual page and documents; make uninstall
+#	make deb	build/podvm_VERSION_ARCH.deb
 #	make clean	removes build/ (caches under ~/.cache/podvm stay)
 #
 # V=1 shows the commands.
@@ -37,7 +39,7 @@ LDFLAGS := -static-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack 
 LDLIBS := $(D)/lib/libslirp.a $(D)/lib/libcjson.a $(D)/lib/liburing.a
 SPECS = -specs=$(D)/musl.specs
 
-.PHONY: all run check check-intel check-long lint fuzz unit coverage clean example bench bench-io
+.PHONY: all install uninstall deb run check check-intel check-long lint fuzz unit coverage clean example bench bench-io
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -101,6 +103,39 @@ example: $(B)/podvm $(ROOT)/.made $(B)/example/srv/greeting.txt
 run: example
 	$(Q)scripts/run-example $(B)/podvm pod.json.example
 
+# ---- installing ----
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+DOCS := README.md LICENSE pod.json.example docs/pod.json.md docs/pod.schema.json docs/architecture.md docs/performance.md
+installed = bin/podvm share/man/man1/podvm.1 $(addprefix share/doc/podvm/,$(notdir $(DOCS)))
+
+$(B)/podvm.1: $(B)/podvm
+	$(call say,MAN,$@)
+	$(Q)$< help --man > $@
+
+define install_below
+	$(Q)install -D -m 755 $(B)/podvm $(1)/bin/podvm
+	$(Q)install -D -m 644 $(B)/podvm.1 $(1)/share/man/man1/podvm.1
+	$(Q)install -D -m 644 -t $(1)/share/doc/podvm $(DOCS)
+endef
+
+install: $(B)/podvm $(B)/podvm.1
+	$(call install_below,$(DESTDIR)$(PREFIX))
+
+uninstall:
+	$(Q)rm -f $(addprefix $(DESTDIR)$(PREFIX)/,$(installed))
+	$(Q)rmdir $(DESTDIR)$(PREFIX)/share/doc/podvm 2>/dev/null || true
+
+DEB = $(B)/podvm_$(PODVM_VERSION)_$(shell dpkg --print-architecture).deb
+$(B)/podvm.deb: $(B)/podvm $(B)/podvm.1 $(DOCS) scripts/make-deb
+	$(call say,DEB,$(DEB))
+	$(Q)rm -rf $(B)/staged
+	$(call install_below,$(B)/staged/usr)
+	$(Q)scripts/make-deb $(PODVM_VERSION) $(B)/staged $(D)/versions.h $(DEB) && ln -sf $(notdir $(DEB)) $@
+
+deb: $(B)/podvm.deb
+
 # ---- tests ----
 
 LIB_SRCS := $(filter-out vmm.c vm/kvm%.c cli/version.c lib/glib/%,$(SRCS))
@@ -160,7 +195,7 @@ $(HOSTILE): $(HOSTILE_SRCS) tests/hostile/hostile.h tests/hostile/hostile.lds | 
 	$(Q)$(CC) -I. $(HOSTILE_CFLAGS) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,--no-warn-rwx-segments \
 		-Wl,-z,max-page-size=4096 -T tests/hostile/hostile.lds -o $@ $(HOSTILE_SRCS)
 
-check: $(UNIT_TESTS) $(FUZZ_REPLAYS) example $(GUEST_BINS) $(HOSTILE) | $(B)/.setup-build $(B)/.setup-test
+check: $(UNIT_TESTS) $(FUZZ_REPLAYS) example $(B)/podvm.deb $(GUEST_BINS) $(HOSTILE) | $(B)/.setup-build $(B)/.setup-test
 	$(Q)tests/run-check $(B)
 
 # By hand: real programs on the file server, through this machine's FUSE and in a pod (in the bed: an hour).

@@ -39,6 +39,8 @@ int cli_main(int argc, char **argv, run_fn *run);
 
 /* Prints what --help of a command shows. */
 void cli_help_print(const struct cli_command *command);
+/* Prints the manual page. */
+void cli_man_print(void);
 /* One clear line for a bad word on the command line; returns EXIT_USAGE. */
 int cli_usage_error(const struct cli_command *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The nearest of the names to a mistyped word, or NULL when none is near. names ends with NULL. */

@@ -21,6 +21,10 @@ static int help_main(const struct cli_command *command, int argc, char **argv)
 		list_print();
 		return 0;
 	}
+	if (strcmp(argv[1], "--man") == 0) {
+		cli_man_print();
+		return 0;
+	}
 	for (unsigned i = 0; cli_commands[i]; i++) {
 		if (strcmp(cli_commands[i]->name, argv[1]) == 0) {
 			cli_help_print(cli_commands[i]);
@@ -33,7 +37,8 @@ static int help_main(const struct cli_command *command, int argc, char **argv)
 const struct cli_command cmd_help = {
 	.name = "help",
 	.summary = "List the commands, or explain one",
-	.usage = "[COMMAND]",
-	.help = "Examples:\n  podvm help\n  podvm help run\n",
+	.usage = "[COMMAND | --man]",
+	.help = "With --man all of it as a manual page.\n\nExamples:\n  podvm help\n  podvm help run\n"
+		"  podvm help --man | man -l -\n",
 	.main = help_main,
 };
