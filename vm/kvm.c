@@ -14,12 +14,15 @@
  * switches and the wait for them.
  *
  * To stop a vCPU its run->immediate_exit is set and a signal sent: the flag closes the gap between the check and
- * the entry into the guest that a signal alone would leave (Linux, Documentation/virt/kvm/api.rst, 5).
+ * the entry into the guest that a signal alone would leave (Linux, Documentation/virt/kvm/api.rst, 5). Each KVM_RUN goes
+ * through vm/gate.h, which holds them outside while the machine is paused and for good at the end. A register access
+ * is outside: it may wait for the lock that who pauses the machine holds, and it is finished while the machine stands still.
  */
 #include "vm/kvm.h"
 
 #include "lib/log.h"
 #include "lib/util.h"
+#include "vm/gate.h"
 #include "vm/kvm_arch.h"
 
 #include <assert.h>
@@ -49,6 +52,7 @@ struct kvm_line {
 
 struct vcpu {
 	struct kvm *kvm;
+	unsigned index;
 	pthread_t thread;
 	bool started;
 	int fd;
@@ -64,7 +68,8 @@ struct kvm {
 	unsigned event_fd_count;
 	struct kvm_line lines[LINES_MAX];
 	unsigned line_count;
-	bool stopping; /* read by vCPU threads: atomic */
+	struct gate gate; /* what is inside runs guest code */
+	struct gate_guest gate_guests[KVM_VCPUS_MAX];
 	/* the end, told once; under loop_lock() */
 	struct loop_task end_task;
 	bool ended;
@@ -95,6 +100,25 @@ void kvm_request_reset(struct kvm *kvm)
 {
 	end_note(kvm, KVM_END_RESET, "reset");
 }
+
+/* Out of KVM_RUN, or not into it. */
+static void vcpu_kick(void *ctx, unsigned index)
+{
+	struct vcpu *vcpu = &((struct kvm *)ctx)->vcpus[index];
+
+	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	pthread_kill(vcpu->thread, SIGRTMIN);
+}
+
+static void vcpu_kick_reset(void *ctx, unsigned index)
+{
+	__atomic_store_n(&((struct kvm *)ctx)->vcpus[index].run->immediate_exit, 0, __ATOMIC_SEQ_CST);
+}
+
+static const struct gate_ops gate_ops = {
+	.kick = vcpu_kick,
+	.reset = vcpu_kick_reset,
+};
 
 static void memory_slots_set(struct kvm *kvm)
 {
@@ -154,6 +178,7 @@ struct kvm *kvm_new(const struct kvm_config *config)
 	assert(config->vcpus >= 1 && config->vcpus <= KVM_VCPUS_MAX);
 	kvm->config = *config;
 	kvm->end_task = (struct loop_task){.fn = end_tell, .ctx = kvm};
+	gate_init(&kvm->gate, &gate_ops, kvm, kvm->gate_guests, config->vcpus);
 	kvm->kvm_fd = kvm_open_or_die();
 	if (ioctl(kvm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
 		die("/dev/kvm speaks another API version than %d; a newer host kernel is needed", KVM_API_VERSION);
@@ -322,9 +347,10 @@ static void *vcpu_thread(void *ctx)
 	struct kvm *kvm = vcpu->kvm;
 	bool go_on = true;
 
-	while (go_on && !__atomic_load_n(&kvm->stopping, __ATOMIC_ACQUIRE)) {
+	while (go_on && gate_enter(&kvm->gate, vcpu->index)) {
 		int err = ioctl(vcpu->fd, KVM_RUN, 0) < 0 ? errno : 0;
 
+		gate_leave(&kvm->gate, vcpu->index);
 		if (err == EINTR || err == EAGAIN || (!err && exit_handle_unlocked(vcpu)))
 			continue;
 		loop_lock(kvm->config.loop);
@@ -345,6 +371,7 @@ static void vcpu_new(struct kvm *kvm, unsigned index, const struct kvm_entry *en
 	int err;
 
 	vcpu->kvm = kvm;
+	vcpu->index = index;
 	vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, (unsigned long)index);
 	if (vcpu->fd < 0)
 		die_errno(errno, "KVM can not make vCPU %u; ask for fewer (resource.vcpu)", index);
@@ -392,17 +419,25 @@ void kvm_start(struct kvm *kvm, const struct kvm_entry *entry)
 		vcpu_spawn(&kvm->vcpus[i]);
 }
 
+void kvm_pause(struct kvm *kvm)
+{
+	gate_close(&kvm->gate);
+}
+
+/* KVM_KVMCLOCK_CTRL: the guest's watchdog hears that the gap was not its fault. A guest without kvmclock has none. */
+void kvm_resume(struct kvm *kvm)
+{
+	if (!gate_closed(&kvm->gate))
+		return;
+	for (unsigned i = 0; i < kvm->config.vcpus; i++)
+		if (kvm->vcpus[i].started)
+			ioctl(kvm->vcpus[i].fd, KVM_KVMCLOCK_CTRL, 0);
+	gate_open(&kvm->gate);
+}
+
 static void vcpus_stop(struct kvm *kvm)
 {
-	__atomic_store_n(&kvm->stopping, true, __ATOMIC_RELEASE);
-	for (unsigned i = 0; i < kvm->config.vcpus; i++) {
-		struct vcpu *vcpu = &kvm->vcpus[i];
-
-		if (!vcpu->started)
-			continue;
-		__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELEASE);
-		pthread_kill(vcpu->thread, SIGRTMIN);
-	}
+	gate_end(&kvm->gate);
 	for (unsigned i = 0; i < kvm->config.vcpus; i++)
 		if (kvm->vcpus[i].started)
 			pthread_join(kvm->vcpus[i].thread, NULL);
@@ -413,6 +448,7 @@ void kvm_free(struct kvm *kvm)
 	if (!kvm)
 		return;
 	vcpus_stop(kvm);
+	gate_fini(&kvm->gate);
 	loop_task_cancel(kvm->config.loop, &kvm->end_task);
 	for (unsigned i = 0; i < kvm->config.vcpus; i++) {
 		if (!kvm->vcpus[i].run)
