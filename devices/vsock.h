@@ -75,6 +75,8 @@ void vsock_consumed(struct vsock_conn *conn, size_t bytes);
 void vsock_shutdown_send(struct vsock_conn *conn);
 /* Resets the connection at once; closed() is not called. conn is dead. */
 void vsock_close(struct vsock_conn *conn);
+/* Hands the connection to another user, who hears all that comes from now on, also from inside a callback of the old one. */
+void vsock_user_set(struct vsock_conn *conn, const struct vsock_user *user, void *ctx);
 /* Port of the guest's end. */
 uint32_t vsock_guest_port(const struct vsock_conn *conn);
 

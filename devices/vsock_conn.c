@@ -435,6 +435,13 @@ void vsock_close(struct vsock_conn *conn)
 		vsock_conn_kill(conn);
 }
 
+void vsock_user_set(struct vsock_conn *conn, const struct vsock_user *user, void *ctx)
+{
+	assert(conn->user);
+	conn->user = user;
+	conn->ctx = ctx;
+}
+
 uint32_t vsock_guest_port(const struct vsock_conn *conn)
 {
 	return conn->guest_port;

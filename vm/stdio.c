@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * stdio: see stdio.h. Owns the streams of the guest, the bytes that wait for a descriptor and how each kind of
- * descriptor is used without blocking; must not know containers beyond their number, nor what the bytes mean.
+ * stdio: see stdio.h. Owns the streams of its targets, the bytes that wait for a descriptor and how each kind of
+ * descriptor is used without blocking; must not know what a target is, nor what the bytes mean.
  *
  * Theory of operation
  * -------------------
@@ -20,7 +20,7 @@
  * Input is not opened anew: a reader that opens a pipe after its last writer has gone is never told of the hang-up
  * by poll(). After POLLIN a read() returns at once unless another process takes the bytes first.
  *
- * Life of an output stream: hello, bytes, end (eof or reset), written to the last byte, then our side is shut down
+ * Life of an output stream: taken over, bytes, end (eof or reset), written to the last byte, then our side is shut down
  * too; so a guest that waits for the connection to close knows that all was written.
  */
 #define _GNU_SOURCE
@@ -28,12 +28,10 @@
 
 #include "lib/log.h"
 #include "lib/util.h"
-#include "pod/abi.h"
 #include "pod/wire.h"
 #include "vm/fifo.h"
 #include "vm/trace.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -45,8 +43,6 @@
 #include <unistd.h>
 
 enum {
-	CONTAINERS_MAX = sizeof(((struct wire_pod *)0)->root_kinds),
-	STREAMS_MAX = 4 * CONTAINERS_MAX,
 	WRITE_BYTES_MAX = 64 * 1024,
 	TERMINAL_WRITE_BYTES = 512, /* what a terminal that polls writable takes at once */
 	TURN_BYTES_MAX = 256 * 1024, /* then the loop goes on with other work */
@@ -76,7 +72,7 @@ struct sink {
 	struct stream *turn;  /* who writes next; NULL: the first */
 };
 
-/* Where the pod's input comes from. What was read and not yet taken by vsock waits in held. */
+/* Where input comes from. What was read and not yet taken by vsock waits in held. */
 struct source {
 	int fd; /* ours; -1 for none */
 	bool ended, socket, terminal;
@@ -89,18 +85,16 @@ struct stream {
 	struct stdio *stdio;
 	struct stream *next;
 	struct vsock_conn *conn; /* NULL once it is gone */
-	union {
-		struct wire_stream_hello hello;
-		uint8_t hello_bytes[sizeof(struct wire_stream_hello)];
-	};
-	size_t hello_have;
-	struct sink *sink; /* NULL: stdin, or no hello yet */
+	struct wire_stream_hello hello;
+	struct sink *sink; /* NULL: stdin */
 	struct fifo fifo;
 	bool ended;   /* no more bytes from the guest */
 	bool settled; /* and all of them written: not counted in outputs any more */
 };
 
 struct stdio {
+	struct streams *port;
+	struct streams_owner owner;
 	struct loop *loop;
 	const struct stdio_user *user;
 	void *ctx;
@@ -109,15 +103,10 @@ struct stdio {
 	struct stream *streams;
 	unsigned stream_count;
 	unsigned outputs; /* streams that are not settled */
-	struct log_limit limit;
+	bool hang_up;
 };
 
 /* Streams */
-
-static bool hello_done(const struct stream *stream)
-{
-	return stream->hello_have == sizeof(stream->hello);
-}
 
 static void stream_free(struct stream *stream)
 {
@@ -166,6 +155,8 @@ static void stream_consumed(struct stream *stream, size_t count)
 
 /* Output */
 
+static void stream_hang_up(struct stream *stream);
+
 static void sink_watch(struct sink *sink)
 {
 	if (sink->fd >= 0)
@@ -197,7 +188,18 @@ static ssize_t sink_write(const struct sink *sink, const uint8_t *bytes, size_t 
 	return errno == EINTR ? -EAGAIN : -errno;
 }
 
-/* Nothing can be written any more: all that waits is given up. */
+/* Nothing of this stream will be written any more. May free it. */
+static void stream_lose(struct stream *stream)
+{
+	stream_consumed(stream, stream->fifo.count);
+	fifo_free(&stream->fifo);
+	if (stream->stdio->hang_up && !stream->ended)
+		stream_hang_up(stream);
+	else
+		stream_settle(stream);
+}
+
+/* Nothing can be written any more: all that waits is given up. May free streams of the sink. */
 static void sink_lose(struct sink *sink, int err)
 {
 	struct stdio *stdio = sink->stdio;
@@ -209,11 +211,8 @@ static void sink_lose(struct sink *sink, int err)
 	stdio->user->output_lost(stdio->ctx, sink->number, err);
 	for (stream = stdio->streams; stream; stream = next) {
 		next = stream->next;
-		if (stream->sink != sink || !stream->fifo.count)
-			continue;
-		stream_consumed(stream, stream->fifo.count);
-		fifo_free(&stream->fifo);
-		stream_settle(stream);
+		if (stream->sink == sink)
+			stream_lose(stream);
 	}
 }
 
@@ -261,7 +260,7 @@ static void sink_ready(void *ctx, int fd, short revents)
 	sink_watch(sink);
 }
 
-/* Bytes from the guest: written at once as far as the sink goes along, the rest waits. */
+/* Bytes from the guest: written at once as far as the sink goes along, the rest waits. May free the stream. */
 static void output(struct stream *stream, const uint8_t *bytes, size_t count)
 {
 	struct sink *sink = stream->sink;
@@ -272,10 +271,12 @@ static void output(struct stream *stream, const uint8_t *bytes, size_t count)
 
 		if (written == -EAGAIN)
 			break;
-		if (written < 0)
+		if (written < 0) {
+			stream_consumed(stream, count);
 			sink_lose(sink, (int)-written);
-		else
-			done += (size_t)written;
+			return;
+		}
+		done += (size_t)written;
 	}
 	if (sink->lost)
 		done = count;
@@ -365,12 +366,12 @@ static void source_ready(void *ctx, int fd, short revents)
 	source_go_on(stdio);
 }
 
-/* A stream that wants input. Container 0 has it; there is one reader at a time. */
+/* A stream that wants input. The first target has it; there is one reader at a time. */
 static void input_attach(struct stream *stream)
 {
 	struct stdio *stdio = stream->stdio;
 
-	if (stream->hello.target != 0 || stdio->source.stream) {
+	if (stream->hello.target != stdio->owner.first || stdio->source.stream) {
 		vsock_shutdown_send(stream->conn);
 		return;
 	}
@@ -390,46 +391,15 @@ static void input_detach(struct stream *stream)
 
 /* Connections */
 
-/* The guest broke the rules: the stream ends here and now. Frees it, unless bytes of it still wait. */
-static void stream_refuse(struct stream *stream, const char *why)
+/* The stream ends here and now, reset. Frees it, unless bytes of it still wait. */
+static void stream_hang_up(struct stream *stream)
 {
-	log_guest(&stream->stdio->limit, "a stream of the guest is cut off: %s", why);
 	input_detach(stream);
-	vsock_close(stream->conn);
+	if (stream->conn)
+		vsock_close(stream->conn);
 	stream->conn = NULL;
 	stream->ended = true;
 	stream_settle(stream);
-}
-
-static bool stream_is_twice(const struct stream *stream)
-{
-	for (const struct stream *other = stream->stdio->streams; other; other = other->next)
-		if (other != stream && !other->ended && hello_done(other) &&
-		    other->hello.target == stream->hello.target && other->hello.stream == stream->hello.stream)
-			return true;
-	return false;
-}
-
-/* The hello is complete: what is this stream? False when the stream is no more. */
-static bool stream_begin(struct stream *stream)
-{
-	const struct wire_stream_hello *hello = &stream->hello;
-
-	if (hello->magic != WIRE_STREAM_MAGIC || hello->target >= CONTAINERS_MAX || hello->stream > WIRE_TTY) {
-		stream_refuse(stream, "it does not say what it is");
-		return false;
-	}
-	if (stream_is_twice(stream)) {
-		stream_refuse(stream, "there is one like it");
-		return false;
-	}
-	if (hello->stream != WIRE_STDIN) {
-		stream->sink = &stream->stdio->sinks[hello->stream == WIRE_STDERR ? 2 : 1];
-		stream->stdio->outputs++;
-	}
-	if (hello->stream == WIRE_STDIN || hello->stream == WIRE_TTY)
-		input_attach(stream);
-	return true;
 }
 
 static void conn_open(void *ctx, struct vsock_conn *conn)
@@ -438,28 +408,17 @@ static void conn_open(void *ctx, struct vsock_conn *conn)
 	(void)conn; /* only for connections we make */
 }
 
-static void conn_data(void *ctx, struct vsock_conn *conn, const void *data, size_t count)
+static void conn_data(void *ctx, struct vsock_conn *conn, const void *bytes, size_t count)
 {
 	struct stream *stream = ctx;
-	const uint8_t *bytes = data;
 
-	if (!hello_done(stream)) {
-		size_t part = MIN(count, sizeof(stream->hello) - stream->hello_have);
-
-		memcpy(stream->hello_bytes + stream->hello_have, bytes, part);
-		stream->hello_have += part;
-		vsock_consumed(conn, part);
-		bytes += part;
-		count -= part;
-		if (hello_done(stream) && !stream_begin(stream))
-			return;
-	}
-	if (!count)
-		return;
-	if (stream->sink)
+	(void)conn;
+	if (stream->sink) {
 		output(stream, bytes, count);
-	else
-		stream_refuse(stream, "it sends where it should read");
+		return;
+	}
+	streams_complain(stream->stdio->port, "it sends where it should read");
+	stream_hang_up(stream);
 }
 
 static void conn_writable(void *ctx, struct vsock_conn *conn)
@@ -477,7 +436,7 @@ static void conn_eof(void *ctx, struct vsock_conn *conn)
 
 	(void)conn;
 	/* One that only reads has nothing to send, so that this end means nothing. */
-	if (hello_done(stream) && !stream->sink)
+	if (!stream->sink)
 		return;
 	input_detach(stream);
 	stream->ended = true;
@@ -503,22 +462,56 @@ static const struct vsock_user conn_user = {
 	.closed = conn_closed,
 };
 
-static bool conn_accept(void *ctx, struct vsock_conn *conn, const struct vsock_user **user, void **user_ctx)
+static bool is_twice(const struct stdio *stdio, const struct wire_stream_hello *hello)
 {
-	struct stdio *stdio = ctx;
-	struct stream *stream;
+	for (const struct stream *other = stdio->streams; other; other = other->next)
+		if (!other->ended && other->hello.target == hello->target && other->hello.stream == hello->stream)
+			return true;
+	return false;
+}
 
-	if (stdio->stream_count == STREAMS_MAX)
-		return false;
-	stream = xcalloc(1, sizeof(*stream));
+static struct sink *sink_of(struct stdio *stdio, uint32_t kind)
+{
+	if (kind == WIRE_STDIN)
+		return NULL;
+	return &stdio->sinks[kind == WIRE_STDERR ? 2 : 1];
+}
+
+static struct stream *stream_new(struct stdio *stdio, struct vsock_conn *conn, const struct wire_stream_hello *hello)
+{
+	struct stream *stream = xcalloc(1, sizeof(*stream));
+
 	stream->stdio = stdio;
 	stream->conn = conn;
+	stream->hello = *hello;
+	stream->sink = sink_of(stdio, hello->stream);
 	stream->next = stdio->streams;
 	stdio->streams = stream;
 	stdio->stream_count++;
-	*user = &conn_user;
-	*user_ctx = stream;
-	return true;
+	stdio->outputs += stream->sink != NULL;
+	return stream;
+}
+
+static bool stream_take(void *ctx, struct vsock_conn *conn, const struct wire_stream_hello *hello,
+			const struct vsock_user **user, void **user_ctx, const char **why)
+{
+	struct stdio *stdio = ctx;
+	const struct sink *sink = sink_of(stdio, hello->stream);
+	struct stream *stream;
+
+	if (is_twice(stdio, hello))
+		*why = "there is one like it";
+	else if (stdio->stream_count >= stdio->owner.count * STDIO_STREAMS_PER_TARGET)
+		*why = "there are too many";
+	else if (!stdio->hang_up || !sink || !sink->lost || sink->kind == SINK_NONE) {
+		stream = stream_new(stdio, conn, hello);
+		if (hello->stream == WIRE_STDIN || hello->stream == WIRE_TTY)
+			input_attach(stream);
+		*user = &conn_user;
+		*user_ctx = stream;
+		return true;
+	}
+	return false;
 }
 
 /* Descriptors */
@@ -591,21 +584,23 @@ static void fd_release(struct loop *loop, int fd)
 	close(fd);
 }
 
-struct stdio *stdio_new(struct vsock *vsock, struct loop *loop, const int fds[3], const struct stdio_user *user,
-			void *ctx)
+struct stdio *stdio_new(const struct stdio_config *config, const struct stdio_user *user, void *ctx)
 {
 	struct stdio *stdio = xcalloc(1, sizeof(*stdio));
 
-	stdio->loop = loop;
+	stdio->port = config->streams;
+	stdio->owner = (struct streams_owner){.first = config->first, .count = config->count, .take = stream_take, .ctx = stdio};
+	stdio->loop = config->loop;
 	stdio->user = user;
 	stdio->ctx = ctx;
-	if (vsock_listen(vsock, ABI_PORT_STREAM, conn_accept, stdio)) {
+	stdio->hang_up = config->hang_up;
+	if (streams_own(stdio->port, &stdio->owner)) {
 		free(stdio);
 		return NULL;
 	}
-	source_init(stdio, fds[0]);
-	sink_init(&stdio->sinks[1], stdio, 1, fds[1]);
-	sink_init(&stdio->sinks[2], stdio, 2, fds[2]);
+	source_init(stdio, config->fds[0]);
+	sink_init(&stdio->sinks[1], stdio, 1, config->fds[1]);
+	sink_init(&stdio->sinks[2], stdio, 2, config->fds[2]);
 	return stdio;
 }
 
@@ -615,6 +610,7 @@ void stdio_free(struct stdio *stdio)
 
 	if (!stdio)
 		return;
+	streams_disown(stdio->port, &stdio->owner);
 	for (stream = stdio->streams; stream; stream = next) {
 		next = stream->next;
 		if (stream->conn)
@@ -636,12 +632,7 @@ void stdio_guest_gone(struct stdio *stdio)
 
 	for (stream = stdio->streams; stream; stream = next) {
 		next = stream->next;
-		input_detach(stream);
-		if (stream->conn)
-			vsock_close(stream->conn);
-		stream->conn = NULL;
-		stream->ended = true;
-		stream_settle(stream); /* may free it */
+		stream_hang_up(stream); /* may free it */
 	}
 }
 

@@ -4,7 +4,8 @@
  * hands it to who asked for that target. Knows no descriptor of the host.
  *
  * The guest is hostile: a connection that does not say what it is, or for a target that nobody has, is reset, with a line
- * to the user within log_guest()'s limit; no more than STREAMS_MAX are open at once.
+ * to the user within log_guest()'s limit; no more than STREAMS_UNKNOWN_MAX may still have to say it at a time. How many
+ * a target may have is its owner's business.
  */
 #ifndef VM_STREAMS_H
 #define VM_STREAMS_H
@@ -15,10 +16,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { STREAMS_MAX = 4 * 64 + 3 * WIRE_EXECS_MAX };
+enum { STREAMS_UNKNOWN_MAX = 3 * WIRE_EXECS_MAX }; /* as if all execs began at once */
 
 /*
- * Takes a stream over: hello is complete, and *user and *user_ctx get all that comes from now on (conn's callbacks).
+ * Takes a stream over: hello is complete and names a target of the owner's and a kind of stream; *user and *user_ctx get
+ * all that comes from now on (conn's callbacks), also what came behind the hello. conn may be sent to, not closed.
  * False: it is reset; why, unless NULL, is told to the user.
  */
 typedef bool streams_take_fn(void *ctx, struct vsock_conn *conn, const struct wire_stream_hello *hello,
@@ -39,6 +41,10 @@ struct streams_owner {
 };
 /* 0, or -EEXIST when another owner has one of the targets. */
 int streams_own(struct streams *streams, struct streams_owner *owner);
+/* Streams that it took stay its own. Does nothing for one that owns nothing. */
 void streams_disown(struct streams *streams, struct streams_owner *owner);
+
+/* Tells the user that a stream of the guest's was cut off, within the limit for all streams. */
+void streams_complain(struct streams *streams, const char *why);
 
 #endif

@@ -17,10 +17,11 @@
 
 #define OP(name) VIRTIO_VSOCK_OP_##name
 
-enum { TURNS = 4, MAX_BYTES = 4 << 20 };
+enum { TURNS = 4, MAX_BYTES = 4 << 20, CONTAINERS = 64, EXEC = WIRE_EXEC_FIRST + 7 };
 
 struct pod {
 	struct guest guest;
+	struct streams *streams;
 	struct stdio *stdio;
 	unsigned drained, lost[3];
 	int err[3];
@@ -41,18 +42,33 @@ static void on_lost(void *ctx, int fd, int err)
 
 static const struct stdio_user user = {on_drained, on_lost};
 
-static void start(struct pod *pod, int in, int out, int err)
+static void start_with(struct pod *pod, const struct stdio_config *like)
 {
-	const int fds[3] = {in, out, err};
+	struct stdio_config config = *like;
 
 	*pod = (struct pod){0};
 	guest_init(&pod->guest, true);
-	pod->stdio = stdio_new(pod->guest.vsock, pod->guest.rig.loop, fds, &user, pod);
+	config.streams = pod->streams = streams_new(pod->guest.vsock);
+	config.loop = pod->guest.rig.loop;
+	pod->stdio = stdio_new(&config, &user, pod);
+}
+
+/* As the pod has it: all its containers. */
+static void start(struct pod *pod, int in, int out, int err)
+{
+	start_with(pod, &(struct stdio_config){.count = CONTAINERS, .fds = {in, out, err}});
+}
+
+/* As an exec has it: one target, not the first. */
+static void start_exec(struct pod *pod, int in, int out, int err)
+{
+	start_with(pod, &(struct stdio_config){.first = EXEC, .count = 1, .fds = {in, out, err}, .hang_up = true});
 }
 
 static void end(struct pod *pod)
 {
 	stdio_free(pod->stdio);
+	streams_free(pod->streams);
 	guest_fini(&pod->guest);
 }
 
@@ -603,18 +619,9 @@ TEST(tty_goes_both_ways)
 
 TEST(bad_streams_are_cut_off)
 {
-	static const struct wire_stream_hello hellos[] = {
-		{WIRE_STREAM_MAGIC + 1, 0, 0}, {WIRE_STREAM_MAGIC, 64, 1}, {WIRE_STREAM_MAGIC, UINT32_MAX, 1},
-		{WIRE_STREAM_MAGIC, 0, 4},     {WIRE_STREAM_MAGIC, 0, UINT32_MAX},
-	};
 	struct pod pod;
 
 	start(&pod, -1, -1, -1);
-	for (uint32_t i = 0; i < ARRAY_SIZE(hellos); i++) {
-		CHECK(guest_connect(&pod.guest, 10 + i, ABI_PORT_STREAM));
-		stream_send(&pod, 10 + i, &hellos[i], sizeof(hellos[i]));
-		CHECK(guest_expect(&pod.guest, OP(RST), 10 + i, ABI_PORT_STREAM));
-	}
 	CHECK(stream_open(&pod, 1, 0, WIRE_STDOUT));
 	CHECK(stream_open(&pod, 2, 0, WIRE_STDOUT)); /* one like it is there */
 	CHECK(guest_expect(&pod.guest, OP(RST), 2, ABI_PORT_STREAM));
@@ -646,17 +653,120 @@ TEST(hello_in_pieces_with_data_behind)
 	pipe_close(out);
 }
 
+/* Streams that ended but still wait for their descriptor: as many as a guest can pile up. */
 TEST(streams_are_bounded)
 {
+	enum { MAX = STDIO_STREAMS_PER_TARGET };
+	uint8_t *data = pattern(8192, 1);
 	struct pod pod;
-	uint32_t port = 1;
+	int out[2];
+
+	pipe_new(out);
+	fcntl(out[1], F_SETPIPE_SZ, 4096);
+	start_exec(&pod, -1, out[1], -1);
+	for (uint32_t port = 1; port <= MAX; port++) {
+		CHECK(stream_open(&pod, port, EXEC, WIRE_STDOUT));
+		stream_send(&pod, port, data, 8192);
+		guest_send(&pod.guest, OP(RST), port, ABI_PORT_STREAM, 0, NULL, 0);
+	}
+	CHECK(stream_open(&pod, MAX + 1, EXEC, WIRE_STDERR));
+	CHECK(guest_expect(&pod.guest, OP(RST), MAX + 1, ABI_PORT_STREAM));
+	CHECK_INT(pod.drained, 0);
+	end(&pod);
+	pipe_close(out);
+	free(data);
+}
+
+TEST(targets_have_one_owner)
+{
+	struct pod pod;
+	struct stdio_config config = {.first = CONTAINERS - 1, .count = 2, .fds = {-1, -1, -1}};
+	struct stdio *other;
 
 	start(&pod, -1, -1, -1);
-	while (port < 1000 && guest_connect(&pod.guest, port, ABI_PORT_STREAM))
-		port++;
-	CHECK_INT(port - 1, 256);
-	CHECK_INT(pod.guest.hdr.op, OP(RST));
+	config.streams = pod.streams;
+	config.loop = pod.guest.rig.loop;
+	CHECK(!stdio_new(&config, &user, &pod));
+	config.first = CONTAINERS;
+	other = stdio_new(&config, &user, &pod);
+	CHECK(other);
+	CHECK(stream_open(&pod, 1, CONTAINERS, WIRE_STDOUT));
+	CHECK(stdio_drained(pod.stdio) && !stdio_drained(other));
+	/* let go in the middle: the guest hears of it, and nobody has the target any more */
+	stdio_free(other);
+	CHECK(guest_expect(&pod.guest, OP(RST), 1, ABI_PORT_STREAM));
+	CHECK(stream_open(&pod, 2, CONTAINERS, WIRE_STDOUT));
+	CHECK(guest_expect(&pod.guest, OP(RST), 2, ABI_PORT_STREAM));
 	end(&pod);
+}
+
+TEST(an_exec_has_input_and_output)
+{
+	struct pod pod;
+	int in[2], out[2];
+	uint8_t got[16];
+
+	pipe_new(in);
+	pipe_new(out);
+	start_exec(&pod, in[0], out[1], -1);
+	CHECK(!write_all(in[1], "in", 2));
+	CHECK(stream_open(&pod, 1, EXEC, WIRE_STDIN));
+	CHECK(stream_open(&pod, 2, EXEC, WIRE_STDOUT));
+	CHECK(stream_open(&pod, 3, EXEC, WIRE_STDERR));
+	stream_send(&pod, 2, "out", 3);
+	stream_send(&pod, 3, "err", 3); /* to nobody, which is no loss */
+	turn(&pod);
+	CHECK(guest_expect(&pod.guest, OP(RW), 1, ABI_PORT_STREAM));
+	CHECK_MEM(pod.guest.payload, "in", 2);
+	CHECK_INT(take(out[0], got, sizeof(got)), 3);
+	CHECK_INT(pod.lost[2], 0);
+	guest_pump(&pod.guest, true);
+	CHECK_INT(pod.guest.ops[OP(RST)], 0);
+	end(&pod);
+	pipe_close(in);
+	pipe_close(out);
+}
+
+/* hang_up: the writer meets EPIPE. Bytes may wait or not, and one stream's loss is not the other's. */
+static void check_hang_up(bool waiting)
+{
+	uint8_t *data = pattern(65536, 0);
+	struct pod pod;
+	int out[2], err[2];
+
+	pipe_new(out);
+	pipe_new(err);
+	fcntl(out[1], F_SETPIPE_SZ, 4096);
+	start_exec(&pod, -1, out[1], err[1]);
+	CHECK(stream_open(&pod, 1, EXEC, WIRE_STDOUT));
+	CHECK(stream_open(&pod, 2, EXEC, WIRE_STDERR));
+	if (waiting)
+		stream_send(&pod, 1, data, 65536);
+	close(out[0]);
+	if (!waiting)
+		stream_send(&pod, 1, "x", 1);
+	turn(&pod);
+	CHECK_INT(pod.lost[1], 1);
+	CHECK_INT(pod.err[1], EPIPE);
+	CHECK(guest_expect(&pod.guest, OP(RST), 1, ABI_PORT_STREAM));
+	CHECK(stream_open(&pod, 3, EXEC, WIRE_STDOUT)); /* and so does a later one */
+	CHECK(guest_expect(&pod.guest, OP(RST), 3, ABI_PORT_STREAM));
+	CHECK(!stdio_drained(pod.stdio));
+	stream_send(&pod, 2, "y", 1);
+	CHECK_INT(take(err[0], data, 10), 1);
+	stream_end(&pod, 2);
+	CHECK_INT(pod.drained, 1);
+	CHECK_INT(pod.lost[2], 0);
+	end(&pod);
+	close(out[1]);
+	pipe_close(err);
+	free(data);
+}
+
+TEST(a_lost_output_is_hung_up)
+{
+	check_hang_up(false);
+	check_hang_up(true);
 }
 
 /* A guest that resets its device, or one that is no more: its bytes are still written. */
@@ -739,6 +849,9 @@ int main(void)
 	RUN(bad_streams_are_cut_off);
 	RUN(hello_in_pieces_with_data_behind);
 	RUN(streams_are_bounded);
+	RUN(targets_have_one_owner);
+	RUN(an_exec_has_input_and_output);
+	RUN(a_lost_output_is_hung_up);
 	RUN(reset_ends_streams_but_not_their_bytes);
 	RUN(guest_that_is_gone_ends_them_too);
 	return test_done();

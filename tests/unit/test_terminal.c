@@ -138,16 +138,23 @@ static void open_tty_stream(struct guest *guest)
 	guest_send(guest, VIRTIO_VSOCK_OP_RW, 1, ABI_PORT_STREAM, 0, &hello, sizeof(hello));
 }
 
+static struct stdio *stdio_on(struct guest *guest, struct stdio_config *config)
+{
+	config->streams = streams_new(guest->vsock);
+	config->loop = guest->rig.loop;
+	return stdio_new(config, &user, NULL);
+}
+
 /* Keys typed at the master come to the guest, its output to the master. */
 static int stdio_on_a_terminal(int fd)
 {
-	const int fds[3] = {fd, fd, fd};
+	struct stdio_config config = {.count = 1, .fds = {fd, fd, fd}};
 	struct guest guest;
 	struct stdio *stdio;
 	char got[16];
 
 	guest_init(&guest, true);
-	stdio = stdio_new(guest.vsock, guest.rig.loop, fds, &user, NULL);
+	stdio = stdio_on(&guest, &config);
 	if (terminal_raw(fd))
 		return 1;
 	open_tty_stream(&guest);
@@ -162,6 +169,7 @@ static int stdio_on_a_terminal(int fd)
 	if (fcntl(fd, F_GETFL) & O_NONBLOCK)
 		return 5;
 	stdio_free(stdio);
+	streams_free(config.streams);
 	guest_fini(&guest);
 	return 0;
 }
@@ -173,13 +181,13 @@ static int stdio_in_background(int fd)
 	int status;
 
 	if (pid == 0) {
-		const int fds[3] = {fd, -1, -1};
+		struct stdio_config config = {.count = 1, .fds = {fd, -1, -1}};
 		struct guest guest;
 		struct stdio *stdio;
 
 		setpgid(0, 0);
 		guest_init(&guest, true);
-		stdio = stdio_new(guest.vsock, guest.rig.loop, fds, &user, NULL);
+		stdio = stdio_on(&guest, &config);
 		open_tty_stream(&guest);
 		if (write(master, "line\n", 5) != 5)
 			_exit(1);
@@ -187,6 +195,7 @@ static int stdio_in_background(int fd)
 		if (guest_take(&guest))
 			_exit(2);
 		stdio_free(stdio);
+		streams_free(config.streams);
 		guest_fini(&guest);
 		_exit(0);
 	}
