@@ -273,7 +273,17 @@ static void kernel_start(struct vmm *vmm)
 
 static size_t console_tail(void *ctx, char *dst, size_t bytes)
 {
-	return serial_tail(ctx, dst, bytes);
+	return serial_tail(((struct vmm *)ctx)->serial, dst, bytes);
+}
+
+static void machine_pause(void *ctx, bool paused)
+{
+	struct vmm *vmm = ctx;
+
+	if (paused)
+		kvm_pause(vmm->kvm);
+	else
+		kvm_resume(vmm->kvm);
 }
 
 static void session_make(struct vmm *vmm)
@@ -284,7 +294,8 @@ static void session_make(struct vmm *vmm)
 		.spec = vmm->spec,
 		.wire = &vmm->wire,
 		.console_tail = console_tail,
-		.console_ctx = vmm->serial,
+		.pause = machine_pause,
+		.machine_ctx = vmm,
 	};
 
 	vmm->session = session_new(&config);

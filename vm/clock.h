@@ -14,6 +14,8 @@ enum { CLOCK_PERIOD_MS = 10 * 60 * 1000 };
 struct clock;
 /* tell is called on the loop. Without a timerfd it tells by period alone. */
 struct clock *clock_new(struct loop *loop, void (*tell)(void *ctx), void *ctx);
+/* Another period, counted from now. */
+void clock_period(struct clock *clock, unsigned ms);
 void clock_free(struct clock *clock); /* NULL is fine */
 
 #endif

@@ -22,6 +22,12 @@
 
 enum { CONTAINERS_MAX = sizeof(((struct wire_pod *)0)->root_kinds) };
 
+/* An exec under way. */
+struct exec {
+	uint32_t number; /* 0: this place is free */
+	bool told;	 /* that it started, or that it was refused */
+};
+
 struct control {
 	const struct control_user *user;
 	void *ctx;
@@ -33,6 +39,11 @@ struct control {
 	bool over; /* the last callback was made */
 	unsigned containers, exited_count;
 	bool exited[CONTAINERS_MAX];
+	struct exec execs[WIRE_EXECS_MAX];
+	uint32_t next_exec;
+	uint32_t tokens[CONTROL_STATS_MAX]; /* of questions without an answer: a ring */
+	unsigned tokens_at, token_count;
+	struct wire_use uses[CONTAINERS_MAX];
 	const char *fault; /* why a frame was refused; NULL: none was */
 	char text[CONTROL_TEXT_MAX + 1];
 };
@@ -86,6 +97,16 @@ static const char *take_ready(struct control *control, const struct wire_header 
 	return NULL;
 }
 
+static struct exec *exec_find(struct control *control, uint32_t number)
+{
+	if (number < WIRE_EXEC_FIRST)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(control->execs); i++)
+		if (control->execs[i].number == number)
+			return &control->execs[i];
+	return NULL;
+}
+
 static bool container_runs(const struct control *control, const struct wire_header *header)
 {
 	return control->pod_sent && header->target < control->containers && !control->exited[header->target];
@@ -93,25 +114,79 @@ static bool container_runs(const struct control *control, const struct wire_head
 
 static const char *take_started(struct control *control, const struct wire_header *header, const void *payload)
 {
+	struct exec *exec = exec_find(control, header->target);
+
 	(void)payload;
+	if (exec && !exec->told && !header->payload_bytes) {
+		exec->told = true;
+		control->user->exec_started(control->ctx, header->target);
+		return NULL;
+	}
 	if (header->payload_bytes || !container_runs(control, header))
-		return "init started a container that is not there";
+		return "init started a process that is not there";
 	control->user->started(control->ctx, header->target);
+	return NULL;
+}
+
+static const char *take_refused(struct control *control, const struct wire_header *header, const void *payload)
+{
+	struct exec *exec = exec_find(control, header->target);
+
+	if (!exec || exec->told)
+		return "init refused a process that it was not asked for";
+	exec->told = true;
+	control->user->exec_refused(control->ctx, header->target, text_tame(control, payload, header->payload_bytes));
 	return NULL;
 }
 
 static const char *take_exited(struct control *control, const struct wire_header *header, const void *payload)
 {
+	struct exec *exec = exec_find(control, header->target);
 	struct wire_exited exited;
 
-	if (header->payload_bytes != sizeof(exited) || !container_runs(control, header))
-		return "init told the end of a container that is not there";
+	if (header->payload_bytes != sizeof(exited) || (!exec && !container_runs(control, header)))
+		return "init told the end of a process that is not there";
 	memcpy(&exited, payload, sizeof(exited));
 	if (exited.code > 255)
 		return "init told an exit code over 255";
+	if (exec) {
+		exec->number = 0;
+		control->user->exec_exited(control->ctx, header->target, &exited);
+		return NULL;
+	}
 	control->exited[header->target] = true;
 	control->exited_count++;
 	control->user->exited(control->ctx, header->target, &exited);
+	return NULL;
+}
+
+/* Answers come in the order of the questions. */
+static bool token_take(struct control *control, uint32_t token)
+{
+	if (!control->token_count || control->tokens[control->tokens_at] != token)
+		return false;
+	control->tokens_at = (control->tokens_at + 1) % CONTROL_STATS_MAX;
+	control->token_count--;
+	return true;
+}
+
+static const char *take_stats(struct control *control, const struct wire_header *header, const void *payload)
+{
+	size_t uses_bytes = control->containers * sizeof(control->uses[0]);
+	struct wire_stats stats;
+
+	if (!token_take(control, header->target))
+		return "init told statistics that it was not asked for";
+	if (header->payload_bytes != sizeof(stats) + uses_bytes)
+		return "init told statistics of another size";
+	memcpy(&stats, payload, sizeof(stats));
+	memcpy(control->uses, (const uint8_t *)payload + sizeof(stats), uses_bytes);
+	if (stats.containers != control->containers)
+		return "init told statistics of another pod";
+	for (unsigned i = 0; i < control->containers; i++)
+		if (control->uses[i].state > WIRE_STATE_ENDED)
+			return "init told statistics of a container in no state";
+	control->user->stats(control->ctx, header->target, &stats, control->uses);
 	return NULL;
 }
 
@@ -143,6 +218,7 @@ static int take_frame(void *ctx, const struct wire_header *header, const void *p
 	static const char *(*const rules[])(struct control *, const struct wire_header *, const void *) = {
 		[WIRE_READY] = take_ready, [WIRE_STARTED] = take_started, [WIRE_EXITED] = take_exited,
 		[WIRE_LOG] = take_log,	   [WIRE_FAILED] = take_failed,	  [WIRE_DONE] = take_done,
+		[WIRE_REFUSED] = take_refused, [WIRE_STATS] = take_stats,
 	};
 	struct control *control = ctx;
 
@@ -231,6 +307,7 @@ struct control *control_new(struct vsock *vsock, const struct control_user *user
 
 	control->user = user;
 	control->ctx = ctx;
+	control->next_exec = WIRE_EXEC_FIRST;
 	if (vsock_listen(vsock, ABI_PORT_CONTROL, conn_accept, control)) {
 		free(control);
 		return NULL;
@@ -268,27 +345,60 @@ static int send_frame(struct control *control, enum wire_type type, uint32_t tar
 	return 0;
 }
 
+/* A frame of two parts: a struct and text behind it. */
+static int send_text(struct control *control, enum wire_type type, uint32_t target, const void *head, size_t head_bytes,
+		     const char *text, size_t text_bytes)
+{
+	uint8_t *payload;
+	int err;
+
+	if (text_bytes > WIRE_PAYLOAD_MAX - head_bytes)
+		return -EMSGSIZE;
+	payload = xmalloc(head_bytes + text_bytes);
+	memcpy(payload, head, head_bytes);
+	memcpy(payload + head_bytes, text, text_bytes);
+	err = send_frame(control, type, target, payload, head_bytes + text_bytes);
+	free(payload);
+	return err;
+}
+
 int control_send_pod(struct control *control, const struct wire_pod *pod, unsigned containers, const char *json,
 		     size_t json_bytes)
 {
-	uint8_t *payload;
 	int err;
 
 	if (control->pod_sent)
 		return -EALREADY;
 	if (!containers || containers > CONTAINERS_MAX)
 		return -EINVAL;
-	if (json_bytes > WIRE_PAYLOAD_MAX - sizeof(*pod))
-		return -EMSGSIZE;
-	payload = xmalloc(sizeof(*pod) + json_bytes);
-	memcpy(payload, pod, sizeof(*pod));
-	memcpy(payload + sizeof(*pod), json, json_bytes);
-	err = send_frame(control, WIRE_POD, 0, payload, sizeof(*pod) + json_bytes);
-	free(payload);
+	err = send_text(control, WIRE_POD, 0, pod, sizeof(*pod), json, json_bytes);
 	if (err)
 		return err;
 	control->pod_sent = true;
 	control->containers = containers;
+	return 0;
+}
+
+int control_exec(struct control *control, const struct wire_exec *wire, const char *json, size_t json_bytes,
+		 uint32_t *exec)
+{
+	struct exec *place = control->execs;
+	int err;
+
+	if (!control->pod_sent)
+		return -ENOTCONN;
+	if (wire->container >= control->containers)
+		return -EINVAL;
+	while (place < control->execs + ARRAY_SIZE(control->execs) && place->number)
+		place++;
+	/* Numbers do not begin again: WIRE_ALL, behind the last, is another thing. */
+	if (place == control->execs + ARRAY_SIZE(control->execs) || control->next_exec == WIRE_ALL)
+		return -EAGAIN;
+	err = send_text(control, WIRE_EXEC, control->next_exec, wire, sizeof(*wire), json, json_bytes);
+	if (err)
+		return err;
+	*exec = control->next_exec++;
+	*place = (struct exec){.number = *exec};
 	return 0;
 }
 
@@ -297,7 +407,7 @@ static int send_to(struct control *control, enum wire_type type, uint32_t target
 {
 	if (!control->pod_sent)
 		return -ENOTCONN;
-	if (target != WIRE_ALL && target >= control->containers)
+	if (target != WIRE_ALL && target >= control->containers && !exec_find(control, target))
 		return -EINVAL;
 	return send_frame(control, type, target, payload, bytes);
 }
@@ -309,11 +419,11 @@ int control_signal(struct control *control, uint32_t target, unsigned signo)
 	return send_to(control, WIRE_SIGNAL, target, &signal, sizeof(signal));
 }
 
-int control_winsize(struct control *control, unsigned container, uint16_t rows, uint16_t cols)
+int control_winsize(struct control *control, uint32_t target, uint16_t rows, uint16_t cols)
 {
 	struct wire_winsize winsize = {.rows = rows, .cols = cols};
 
-	return send_to(control, WIRE_WINSIZE, container, &winsize, sizeof(winsize));
+	return send_to(control, WIRE_WINSIZE, target, &winsize, sizeof(winsize));
 }
 
 int control_stop(struct control *control, unsigned grace_ms)
@@ -321,4 +431,25 @@ int control_stop(struct control *control, unsigned grace_ms)
 	struct wire_stop stop = {.grace_ms = grace_ms};
 
 	return send_to(control, WIRE_STOP, WIRE_ALL, &stop, sizeof(stop));
+}
+
+int control_stats(struct control *control, uint32_t token)
+{
+	int err;
+
+	if (!control->pod_sent)
+		return -ENOTCONN;
+	if (control->token_count == CONTROL_STATS_MAX)
+		return -EAGAIN;
+	err = send_frame(control, WIRE_STATS_ASK, token, NULL, 0);
+	if (!err)
+		control->tokens[(control->tokens_at + control->token_count++) % CONTROL_STATS_MAX] = token;
+	return err;
+}
+
+int control_time(struct control *control)
+{
+	struct wire_time now = {.realtime_ns = clock_real_ns()};
+
+	return send_to(control, WIRE_TIME, WIRE_ALL, &now, sizeof(now));
 }

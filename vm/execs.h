@@ -30,8 +30,8 @@ struct execs_config {
 	struct wire_exec wire;
 	const char *json; /* spec_exec_print()'s text */
 	size_t json_bytes;
-	int fds[3]; /* as in struct stdio_config, but sockets, pipes or files: a terminal is the client's business. Theirs
-		       are duplicated */
+	int fds[3]; /* as in struct stdio_config, but sockets, pipes or files: a terminal is the client's business. They stay
+		       the caller's, who may close them at once: these are duplicates */
 };
 
 struct execs;
@@ -39,7 +39,7 @@ struct execs *execs_new(struct control *control, struct streams *streams, struct
 /* Before control_free() and streams_free(). Those under way get no call any more. NULL is fine. */
 void execs_free(struct execs *execs);
 
-/* 0 with its number in *exec, or -errno of control_exec(), then without any call. */
+/* 0 with its number in *exec, or -errno of control_exec() or for want of descriptors, then without any call. */
 int execs_start(struct execs *execs, const struct execs_config *config, const struct execs_user *user, void *ctx,
 		uint32_t *exec);
 
@@ -57,7 +57,10 @@ void execs_hangup(struct execs *execs, uint32_t exec);
 void execs_on_started(struct execs *execs, uint32_t exec);
 void execs_on_refused(struct execs *execs, uint32_t exec, const char *why);
 void execs_on_exited(struct execs *execs, uint32_t exec, const struct wire_exited *exited);
-/* The pod has ended, or its guest is gone: what is under way ends here, output that came still being written. */
-void execs_on_pod_ended(struct execs *execs);
+/*
+ * The pod has ended, or its guest is gone: what is under way ends here, output that came still being written. idle is
+ * called once when nothing is left, also from inside. Once.
+ */
+void execs_on_pod_ended(struct execs *execs, void (*idle)(void *ctx), void *ctx);
 
 #endif

@@ -4,7 +4,8 @@
  *
  * Theory of operation
  * -------------------
- * Every way a pod can end leads to finish(), which notes the first code and stops the loop:
+ * Every way a pod can end leads to finish(), which notes the first code, ends what clients run in the pod (vm/execs.h), and
+ * stops the loop when they have been told, or after SESSION_EXECS_MS:
  * - all containers ended (done) and all their output is written (drained): the containers' result;
  * - init could not set the pod up (failed): 125 and its line;
  * - the machine ended, or the connection was lost, before that: 125, with the end of the guest's console;
@@ -15,8 +16,11 @@
 
 #include "lib/log.h"
 #include "lib/util.h"
+#include "vm/clock.h"
 #include "vm/control.h"
+#include "vm/execs.h"
 #include "vm/stdio.h"
+#include "vm/streams.h"
 #include "vm/terminal.h"
 #include "vm/trace.h"
 
@@ -31,20 +35,72 @@
 
 enum { CONSOLE_LINES_SHOWN = 12, CONSOLE_BYTES_SHOWN = 2048, SIGNAL_EXIT = 128 };
 
+/* Who asked for statistics; the oldest is answered first. */
+struct asker {
+	struct asker *next;
+	session_stats_fn *fn; /* NULL: cancelled */
+	void *ctx;
+};
+
 struct session {
 	struct session_config config;
 	struct control *control;
+	struct streams *streams;
 	struct stdio *stdio;
+	struct execs *execs;
+	struct clock *clock;
 	int signal_fd;
 	struct loop_timer deadline;
 	unsigned stops; /* how often we were asked to stop */
-	bool pod_sent, done, finished;
+	bool pod_sent, paused, done, finished;
+	bool clients_ended, execs_ended;
 	int code;
 	bool output_lost;
 	int output_lost_code;
-	uint8_t exit_codes[SPEC_CONTAINERS_MAX];
+	struct session_container containers[SPEC_CONTAINERS_MAX];
+	struct asker *askers, **askers_end;
+	uint32_t next_token;
 	struct log_limit limit;
 };
+
+static void deadline_set(struct session *session, uint64_t ms)
+{
+	loop_timer_set(session->config.loop, &session->deadline, clock_mono_ns() + ms * UINT64_C(1000000));
+}
+
+/* Nobody is answered any more. */
+static void askers_end(struct session *session)
+{
+	struct asker *asker;
+
+	while ((asker = session->askers)) {
+		session->askers = asker->next;
+		if (!session->askers)
+			session->askers_end = &session->askers;
+		if (asker->fn)
+			asker->fn(asker->ctx, NULL, NULL);
+		free(asker);
+	}
+}
+
+static void execs_ended(void *ctx)
+{
+	struct session *session = ctx;
+
+	session->execs_ended = true;
+	if (session->finished)
+		loop_stop(session->config.loop);
+}
+
+/* Clients that wait for the pod hear that it is over; once. */
+static void clients_end(struct session *session)
+{
+	if (session->clients_ended)
+		return;
+	session->clients_ended = true;
+	askers_end(session);
+	execs_on_pod_ended(session->execs, execs_ended, session);
+}
 
 /* Notes the result; the first one counts. */
 static void finish(struct session *session, int code)
@@ -53,14 +109,17 @@ static void finish(struct session *session, int code)
 		return;
 	session->finished = true;
 	session->code = code;
-	loop_stop(session->config.loop);
+	deadline_set(session, SESSION_EXECS_MS);
+	clients_end(session);
+	if (session->execs_ended)
+		loop_stop(session->config.loop);
 }
 
 static int containers_code(const struct session *session)
 {
 	for (size_t i = 0; i < session->config.spec->container_count; i++)
-		if (session->exit_codes[i])
-			return session->exit_codes[i];
+		if (session->containers[i].code)
+			return session->containers[i].code;
 	return 0;
 }
 
@@ -74,7 +133,7 @@ static void finish_when_drained(struct session *session)
 static void console_show(const struct session *session)
 {
 	char tail[CONSOLE_BYTES_SHOWN + 1], *line, *rest = tail;
-	size_t have = session->config.console_tail(session->config.console_ctx, tail, CONSOLE_BYTES_SHOWN);
+	size_t have = session->config.console_tail(session->config.machine_ctx, tail, CONSOLE_BYTES_SHOWN);
 	unsigned lines = 0;
 
 	tail[have] = '\0';
@@ -101,6 +160,7 @@ void session_machine_ended(struct session *session, const char *detail)
 {
 	if (session->finished)
 		return;
+	session->paused = false; /* nothing is left to go on */
 	if (session->done) {
 		stdio_guest_gone(session->stdio);
 		finish_when_drained(session);
@@ -142,6 +202,10 @@ static void deadline_passed(void *ctx)
 {
 	struct session *session = ctx;
 
+	if (session->finished) {
+		loop_stop(session->config.loop);
+		return;
+	}
 	if (!session->pod_sent) {
 		log_warn("the guest did not come up within %d s; what its console said last follows, if anything",
 			 SESSION_BOOT_LIMIT_MS / 1000);
@@ -153,27 +217,41 @@ static void deadline_passed(void *ctx)
 	finish(session, SIGNAL_EXIT + SIGKILL);
 }
 
-static void deadline_set(struct session *session, unsigned ms)
+static void pause_set(struct session *session, bool paused)
 {
-	loop_timer_set(session->config.loop, &session->deadline, clock_mono_ns() + ms * UINT64_C(1000000));
+	session->paused = paused;
+	session->config.pause(session->config.machine_ctx, paused);
+	if (!paused)
+		(void)control_time(session->control);
+}
+
+/* code is what podvm returns when there is nothing to be waited for. A guest that is paused could not stop. */
+static void pod_stop(struct session *session, uint32_t grace_ms, int code)
+{
+	session->stops++;
+	if (session->finished) {
+		loop_stop(session->config.loop);
+		return;
+	}
+	/* All that is left then is output that nobody takes: it is given up. */
+	if (!session->pod_sent || session->done) {
+		finish(session, code);
+		return;
+	}
+	if (session->paused)
+		pause_set(session, false);
+	(void)control_stop(session->control, grace_ms);
+	deadline_set(session, (uint64_t)grace_ms + SESSION_FORCE_MS);
 }
 
 /* The first time politely, then at once. */
-static void pod_stop(struct session *session, int signo)
+static void pod_stop_by(struct session *session, int signo)
 {
-	unsigned grace_ms = session->stops++ ? 0 : SESSION_GRACE_MS;
+	bool again = session->stops > 0;
 
-	if (session->finished)
-		return;
-	/* All that is left then is output that nobody takes: it is given up. */
-	if (!session->pod_sent || session->done) {
-		finish(session, SIGNAL_EXIT + signo);
-		return;
-	}
-	if (session->stops == 1 && isatty(STDERR_FILENO))
+	if (!again && session->pod_sent && !session->done && !session->finished && isatty(STDERR_FILENO))
 		log_warn("stopping the pod; once more kills it");
-	(void)control_stop(session->control, grace_ms);
-	deadline_set(session, grace_ms + SESSION_FORCE_MS);
+	pod_stop(session, again ? 0 : SESSION_GRACE_MS, SIGNAL_EXIT + signo);
 }
 
 static void signals_arrived(void *ctx, int fd, short revents)
@@ -186,7 +264,7 @@ static void signals_arrived(void *ctx, int fd, short revents)
 		if (info.ssi_signo == SIGWINCH)
 			winsize_send(session);
 		else
-			pod_stop(session, (int)info.ssi_signo);
+			pod_stop_by(session, (int)info.ssi_signo);
 	}
 }
 
@@ -215,13 +293,16 @@ static void guest_ready(void *ctx)
 	struct session *session = ctx;
 	const struct spec_pod *spec = session->config.spec;
 	struct wire_pod wire = *session->config.wire;
-	char *json = spec_print(spec);
+	char *json;
 	int err;
 
+	if (session->finished)
+		return;
 	trace_mark("guest ready (template point)");
 	wire.realtime_ns = clock_real_ns();
 	if (getrandom(wire.entropy, sizeof(wire.entropy), 0) != sizeof(wire.entropy))
 		log_warn("the host gave no entropy; the guest seeds itself");
+	json = spec_print(spec);
 	err = control_send_pod(session->control, &wire, (unsigned)spec->container_count, json, strlen(json));
 	free(json);
 	if (err) {
@@ -237,8 +318,9 @@ static void guest_ready(void *ctx)
 
 static void guest_started(void *ctx, unsigned container)
 {
-	(void)ctx;
-	(void)container;
+	struct session *session = ctx;
+
+	session->containers[container].state = SESSION_CONTAINER_RUNNING;
 	trace_mark("first container started");
 }
 
@@ -248,7 +330,8 @@ static void guest_exited(void *ctx, unsigned container, const struct wire_exited
 	const struct spec_container *spec = &session->config.spec->containers[container];
 	const char *name = spec->name;
 
-	session->exit_codes[container] = (uint8_t)exited->code;
+	session->containers[container] = (struct session_container){
+		.state = SESSION_CONTAINER_ENDED, .code = (uint8_t)exited->code, .oom_killed = exited->oom_killed != 0};
 	if (exited->oom_killed)
 		log_warn("container %s ran out of memory and was killed; give %s", name,
 			 spec->memory_mb ? "it more (its podvm.memory)" : "the pod more (resource.memory)");
@@ -274,8 +357,11 @@ static void guest_done(void *ctx)
 {
 	struct session *session = ctx;
 
+	if (session->finished)
+		return;
 	session->done = true;
 	loop_timer_cancel(session->config.loop, &session->deadline);
+	clients_end(session);
 	finish_when_drained(session);
 }
 
@@ -287,6 +373,38 @@ static void guest_lost(void *ctx, const char *why)
 		session_machine_ended(session, why);
 }
 
+static void guest_exec_started(void *ctx, uint32_t exec)
+{
+	execs_on_started(((struct session *)ctx)->execs, exec);
+}
+
+static void guest_exec_refused(void *ctx, uint32_t exec, const char *why)
+{
+	execs_on_refused(((struct session *)ctx)->execs, exec, why);
+}
+
+static void guest_exec_exited(void *ctx, uint32_t exec, const struct wire_exited *exited)
+{
+	execs_on_exited(((struct session *)ctx)->execs, exec, exited);
+}
+
+/* The token says nothing more: control sees to the order. */
+static void guest_stats(void *ctx, uint32_t token, const struct wire_stats *pod, const struct wire_use *uses)
+{
+	struct session *session = ctx;
+	struct asker *asker = session->askers;
+
+	(void)token;
+	if (!asker) /* the pod has ended, and they were told */
+		return;
+	session->askers = asker->next;
+	if (!session->askers)
+		session->askers_end = &session->askers;
+	if (asker->fn)
+		asker->fn(asker->ctx, pod, uses);
+	free(asker);
+}
+
 static const struct control_user control_user = {
 	.ready = guest_ready,
 	.started = guest_started,
@@ -295,6 +413,10 @@ static const struct control_user control_user = {
 	.failed = guest_failed,
 	.done = guest_done,
 	.lost = guest_lost,
+	.exec_started = guest_exec_started,
+	.exec_refused = guest_exec_refused,
+	.exec_exited = guest_exec_exited,
+	.stats = guest_stats,
 };
 
 /* ---- what its streams say ---- */
@@ -317,8 +439,8 @@ static void output_lost(void *ctx, int fd, int err)
 	if (!session->output_lost)
 		session->output_lost_code = err == EPIPE ? SESSION_OUTPUT_CLOSED : EXIT_PODVM;
 	session->output_lost = true;
-	if (!session->done)
-		pod_stop(session, SIGPIPE);
+	if (!session->done && !session->finished)
+		pod_stop_by(session, SIGPIPE);
 }
 
 static const struct stdio_user stdio_user = {
@@ -326,31 +448,134 @@ static const struct stdio_user stdio_user = {
 	.output_lost = output_lost,
 };
 
+/* ---- the time ---- */
+
+/* While it is paused the guest could not hear it, and does when it goes on; before the pod was sent it comes with that. */
+static void time_tell(void *ctx)
+{
+	struct session *session = ctx;
+
+	if (!session->paused)
+		(void)control_time(session->control);
+}
+
+/* ---- for the server ---- */
+
+enum session_phase session_phase(const struct session *session)
+{
+	if (session->finished || session->done)
+		return SESSION_ENDED;
+	if (session->stops)
+		return SESSION_STOPPING;
+	if (!session->pod_sent)
+		return SESSION_STARTING;
+	return session->paused ? SESSION_PAUSED : SESSION_RUNNING;
+}
+
+const struct session_container *session_containers(const struct session *session)
+{
+	return session->containers;
+}
+
+struct execs *session_execs(struct session *session)
+{
+	return session->pod_sent ? session->execs : NULL;
+}
+
+int session_stop(struct session *session, unsigned grace_ms)
+{
+	if (session_phase(session) == SESSION_ENDED)
+		return -ENOTCONN;
+	pod_stop(session, grace_ms, SIGNAL_EXIT + SIGTERM);
+	return 0;
+}
+
+int session_signal(struct session *session, uint32_t target, unsigned signo)
+{
+	if (target != WIRE_ALL && target >= session->config.spec->container_count)
+		return -EINVAL;
+	return control_signal(session->control, target, signo);
+}
+
+int session_pause(struct session *session, bool paused)
+{
+	enum session_phase phase = session_phase(session);
+
+	if (phase != SESSION_RUNNING && phase != SESSION_PAUSED)
+		return -ENOTCONN;
+	if (paused == session->paused)
+		return -EALREADY;
+	pause_set(session, paused);
+	return 0;
+}
+
+int session_stats(struct session *session, session_stats_fn *fn, void *ctx)
+{
+	struct asker *asker;
+	int err = session->clients_ended ? -ENOTCONN : control_stats(session->control, session->next_token);
+
+	if (err)
+		return err;
+	session->next_token++;
+	asker = xcalloc(1, sizeof(*asker));
+	asker->fn = fn;
+	asker->ctx = ctx;
+	*session->askers_end = asker;
+	session->askers_end = &asker->next;
+	return 0;
+}
+
+void session_stats_cancel(struct session *session, void *ctx)
+{
+	for (struct asker *asker = session->askers; asker; asker = asker->next)
+		if (asker->ctx == ctx)
+			asker->fn = NULL;
+}
+
+/* ---- life ---- */
+
 struct session *session_new(const struct session_config *config)
 {
-	static const int fds[3] = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
 	struct session *session = xcalloc(1, sizeof(*session));
+	struct stdio_config streams = {
+		.loop = config->loop,
+		.count = SPEC_CONTAINERS_MAX,
+		.fds = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO},
+	};
 
 	session->config = *config;
 	session->code = EXIT_PODVM;
+	session->askers_end = &session->askers;
 	session->deadline = (struct loop_timer){.fn = deadline_passed, .ctx = session};
 	signals_take(session);
 	session->control = control_new(config->vsock, &control_user, session);
-	session->stdio = stdio_new(config->vsock, config->loop, fds, &stdio_user, session);
-	if (!session->control || !session->stdio)
+	session->streams = streams.streams = streams_new(config->vsock);
+	if (!session->control || !session->streams)
 		die("the ports of the control connection are taken");
+	session->stdio = stdio_new(&streams, &stdio_user, session); /* the first owner: it gets what it asks for */
+	session->execs = execs_new(session->control, session->streams, config->loop);
+	session->clock = clock_new(config->loop, time_tell, session);
 	deadline_set(session, SESSION_BOOT_LIMIT_MS);
 	return session;
 }
 
 void session_free(struct session *session)
 {
+	struct asker *asker;
+
 	terminal_restore();
 	loop_timer_cancel(session->config.loop, &session->deadline);
 	loop_fd_del(session->config.loop, session->signal_fd);
 	close(session->signal_fd);
+	clock_free(session->clock);
+	execs_free(session->execs);
 	control_free(session->control);
 	stdio_free(session->stdio);
+	streams_free(session->streams);
+	while ((asker = session->askers)) {
+		session->askers = asker->next;
+		free(asker);
+	}
 	free(session);
 }
 

@@ -51,6 +51,7 @@ struct talk {
 static struct rig rig;
 static struct vsock *vsock;
 static struct control *control;
+static struct streams *streams;
 static struct stdio *stdio;
 static struct talk talks[USERS_MAX];
 static uint64_t tx_gpa;
@@ -198,7 +199,32 @@ static void on_done(void *ctx)
 	on_text(ctx, "");
 }
 
-static const struct control_user control_user = {on_ready, on_started, on_exited, on_log, on_text, on_done, on_text};
+static void on_exec_started(void *ctx, uint32_t exec)
+{
+	(void)ctx;
+	must(!pod_over && exec >= WIRE_EXEC_FIRST, "exec_started() out of order");
+}
+
+static void on_exec_refused(void *ctx, uint32_t exec, const char *why)
+{
+	on_exec_started(ctx, exec);
+	on_log(ctx, why);
+}
+
+static void on_exec_exited(void *ctx, uint32_t exec, const struct wire_exited *exited)
+{
+	on_exec_started(ctx, exec);
+	must(exited->code < 256, "exec_exited() with a code too large");
+}
+
+static void on_stats(void *ctx, uint32_t token, const struct wire_stats *pod, const struct wire_use *uses)
+{
+	(void)ctx;
+	must(!pod_over && token == 7 && pod->containers == 3 && uses[2].state <= WIRE_STATE_ENDED, "stats() out of order");
+}
+
+static const struct control_user control_user = {on_ready, on_started, on_exited, on_log, on_text, on_done, on_text,
+						 on_exec_started, on_exec_refused, on_exec_exited, on_stats};
 
 static void on_drained(void *ctx)
 {
@@ -213,6 +239,14 @@ static void on_lost(void *ctx, int fd, int err)
 }
 
 static const struct stdio_user stdio_user = {on_drained, on_lost};
+
+static struct stdio *stdio_make(void)
+{
+	struct stdio_config config = {.loop = rig.loop, .count = 3, .fds = {fds[0], fds[1], fds[2]}};
+
+	config.streams = streams = streams_new(vsock);
+	return streams ? stdio_new(&config, &stdio_user, NULL) : NULL;
+}
 
 /* The guest */
 
@@ -404,13 +438,14 @@ static void make(void)
 	vsock = vsock_new(&rig.env);
 	must(!vsock_listen(vsock, PORT_USER, on_accept, NULL), "listen refused");
 	control = control_new(vsock, &control_user, NULL);
-	stdio = stdio_new(vsock, rig.loop, fds, &stdio_user, NULL);
-	must(control && stdio, "ports taken");
+	stdio = stdio_make();
+	must(control && streams && stdio, "ports taken");
 }
 
 static void unmake(void)
 {
 	stdio_free(stdio);
+	streams_free(streams);
 	control_free(control);
 	vsock_free(vsock);
 }

@@ -46,8 +46,12 @@ struct frames {
 
 static struct guest guest;
 static struct control *control;
+static struct streams *streams;
 static struct stdio *stdio;
 static int fds[3] = {-1, -1, -1};
+static enum exec_state { EXEC_NONE, EXEC_ASKED, EXEC_TOLD } execs[RECORDS_MAX];
+static unsigned exec_count;
+static uint32_t next_question, next_answer;
 static bool ready, over, started[CONTAINERS], exited[CONTAINERS];
 
 /* ---- the reader alone ---- */
@@ -163,7 +167,44 @@ static void on_lost(void *ctx, const char *why)
 	over = true;
 }
 
-static const struct control_user control_user = {on_ready, on_started, on_exited, on_log, on_failed, on_done, on_lost};
+static enum exec_state exec_at(uint32_t exec)
+{
+	return exec - WIRE_EXEC_FIRST < exec_count ? execs[exec - WIRE_EXEC_FIRST] : EXEC_NONE;
+}
+
+/* Execs: what was asked for and what became of it; numbers count from WIRE_EXEC_FIRST. */
+
+static void on_exec_started(void *ctx, uint32_t exec)
+{
+	(void)ctx;
+	must(!over && exec_at(exec) == EXEC_ASKED, "exec_started() out of order");
+	execs[exec - WIRE_EXEC_FIRST] = EXEC_TOLD;
+}
+
+static void on_exec_refused(void *ctx, uint32_t exec, const char *why)
+{
+	on_exec_started(ctx, exec);
+	check_text(why);
+}
+
+static void on_exec_exited(void *ctx, uint32_t exec, const struct wire_exited *how)
+{
+	(void)ctx;
+	must(!over && exec_at(exec) != EXEC_NONE && how->code < 256, "exec_exited() out of order");
+	execs[exec - WIRE_EXEC_FIRST] = EXEC_NONE;
+}
+
+static void on_stats(void *ctx, uint32_t token, const struct wire_stats *pod, const struct wire_use *uses)
+{
+	(void)ctx;
+	must(!over && token == next_answer++ && token < next_question, "stats() out of order");
+	must(pod->containers == CONTAINERS, "stats() of another pod");
+	for (unsigned i = 0; i < CONTAINERS; i++)
+		must(uses[i].state <= WIRE_STATE_ENDED, "stats() of a container in no state");
+}
+
+static const struct control_user control_user = {on_ready, on_started, on_exited, on_log, on_failed, on_done, on_lost,
+						 on_exec_started, on_exec_refused, on_exec_exited, on_stats};
 
 static void on_drained(void *ctx)
 {
@@ -178,6 +219,14 @@ static void on_output_lost(void *ctx, int fd, int err)
 }
 
 static const struct stdio_user stdio_user = {on_drained, on_output_lost};
+
+static struct stdio *stdio_make(void)
+{
+	struct stdio_config config = {.loop = guest.rig.loop, .count = CONTAINERS, .fds = {fds[0], fds[1], fds[2]}};
+
+	config.streams = streams = streams_new(guest.vsock);
+	return streams ? stdio_new(&config, &stdio_user, NULL) : NULL;
+}
 
 /* ---- the guest ---- */
 
@@ -368,8 +417,8 @@ static void open_all(void)
 	memset(exited, 0, sizeof(exited));
 	guest_make();
 	control = control_new(guest.vsock, &control_user, NULL);
-	stdio = stdio_new(guest.vsock, guest.rig.loop, fds, &stdio_user, NULL);
-	must(control && stdio, "ports taken");
+	stdio = stdio_make();
+	must(control && streams && stdio, "ports taken");
 	must(guest_connect(&guest, CONTROL_PORT, ABI_PORT_CONTROL), "no control connection");
 }
 
@@ -387,6 +436,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		rig_turn(&guest.rig);
 	must(stdio_drained(stdio), "streams of a guest that is gone");
 	stdio_free(stdio);
+	streams_free(streams);
 	control_free(control);
 	vsock_free(guest.vsock);
 	return 0;

@@ -68,7 +68,31 @@ static void on_lost(void *ctx, const char *why)
 	TELL((struct pod *)ctx, "lost ");
 }
 
-static const struct control_user user = {on_ready, on_started, on_exited, on_log, on_failed, on_done, on_lost};
+static void on_exec_started(void *ctx, uint32_t exec)
+{
+	TELL((struct pod *)ctx, "exec_started:%u ", exec - WIRE_EXEC_FIRST);
+}
+
+static void on_exec_refused(void *ctx, uint32_t exec, const char *why)
+{
+	TELL((struct pod *)ctx, "exec_refused:%u:%s ", exec - WIRE_EXEC_FIRST, why);
+}
+
+static void on_exec_exited(void *ctx, uint32_t exec, const struct wire_exited *exited)
+{
+	TELL((struct pod *)ctx, "exec_exited:%u:%u:%u ", exec - WIRE_EXEC_FIRST, exited->code, exited->signal);
+}
+
+static void on_stats(void *ctx, uint32_t token, const struct wire_stats *pod, const struct wire_use *uses)
+{
+	TELL((struct pod *)ctx, "stats:%u:%u", token, pod->processes);
+	for (unsigned i = 0; i < pod->containers; i++)
+		TELL((struct pod *)ctx, ":%llu", (unsigned long long)uses[i].pids);
+	TELL((struct pod *)ctx, " ");
+}
+
+static const struct control_user user = {on_ready, on_started, on_exited, on_log, on_failed, on_done, on_lost,
+					 on_exec_started, on_exec_refused, on_exec_exited, on_stats};
 
 static void send_bytes(struct pod *pod, const void *bytes, size_t count)
 {
