@@ -57,12 +57,13 @@ _Static_assert((int)SLOT_MAX <= MMIO_SLOTS_MAX, "a pod with all its disks has a 
 enum { FS_STOP_LIMIT_MS = 1000 };
 
 /*
- * No console while all is well: only the panic of a dying kernel, and that without a probe of the UART. reboot=k is
- * devices/reset; PODVM_INIT becomes init's environment and tells it where it runs.
+ * No console while all is well: only the panic of a dying kernel, and that without a probe of the UART. loglevel comes
+ * before earlycon: else what the kernel said up to there is written, a thousand exits for a banner nobody sees. reboot=k
+ * is devices/reset; PODVM_INIT becomes init's environment and tells it where it runs.
  */
 #define CMDLINE_BASE "reboot=k panic=-1 random.trust_cpu=on tsc=reliable no_timer_check 8250.nr_uarts=1 PODVM_INIT=1"
-#define CMDLINE_QUIET " earlycon=uart8250,io,0x3f8 keep_bootcon loglevel=1"
-#define CMDLINE_CONSOLE " earlycon=uart8250,io,0x3f8 console=ttyS0 loglevel=7"
+#define CMDLINE_QUIET "loglevel=1 earlycon=uart8250,io,0x3f8 keep_bootcon "
+#define CMDLINE_CONSOLE "loglevel=7 earlycon=uart8250,io,0x3f8 console=ttyS0 "
 
 struct vmm {
 	const struct run_options *options;
@@ -229,8 +230,8 @@ static void kernel_find(struct vmm *vmm)
 
 static void cmdline_write(const struct vmm *vmm, char *dst, size_t bytes)
 {
-	size_t used = (size_t)snprintf(dst, bytes, "%s%s%s", CMDLINE_BASE,
-				       vmm->options->console ? CMDLINE_CONSOLE : CMDLINE_QUIET,
+	size_t used = (size_t)snprintf(dst, bytes, "%s%s%s", vmm->options->console ? CMDLINE_CONSOLE : CMDLINE_QUIET,
+				       CMDLINE_BASE,
 				       vmm->options->trace_boot ? " podvm.trace" : "");
 
 	for (unsigned slot = 0; slot < SLOT_DISKS + vmm->disk_count; slot++) {

@@ -10,6 +10,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* Where host and guest address agree below this size, KVM maps a huge page of the host as one of the guest's. */
+enum { HUGE_PAGE_BYTES = 2 << 20 };
+
 /* Lays total_bytes of RAM below and, where the devices' gap is in the way, above it. */
 static void regions_lay_out(struct mem *mem, uint8_t *host, uint64_t total_bytes)
 {
@@ -24,14 +27,29 @@ static void regions_lay_out(struct mem *mem, uint8_t *host, uint64_t total_bytes
 	mem->zeroes = true;
 }
 
+/* Fresh memory at a multiple of HUGE_PAGE_BYTES, or NULL and errno. */
+static uint8_t *memory_map(uint64_t bytes)
+{
+	uint8_t *mapped, *host;
+
+	/* NORESERVE: a pod touches only what it uses; the host's overcommit policy must not count the rest. */
+	mapped = mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mapped == MAP_FAILED)
+		return NULL;
+	host = (uint8_t *)(((uintptr_t)mapped + HUGE_PAGE_BYTES - 1) & ~(uintptr_t)(HUGE_PAGE_BYTES - 1));
+	if (host > mapped)
+		munmap(mapped, (size_t)(host - mapped));
+	munmap(host + bytes, (size_t)(mapped + HUGE_PAGE_BYTES - host));
+	return host;
+}
+
 int mem_init(struct mem *mem, uint64_t total_bytes)
 {
-	void *host;
+	uint8_t *host;
 
 	*mem = (struct mem){.count = 0};
-	/* NORESERVE: a pod touches only what it uses; the host's overcommit policy must not count the rest. */
-	host = mmap(NULL, total_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (host == MAP_FAILED)
+	host = memory_map(total_bytes);
+	if (!host)
 		return -errno;
 	/* Secrets of the guest do not belong in a core file of the VMM. */
 	(void)madvise(host, total_bytes, MADV_DONTDUMP);

@@ -11,8 +11,8 @@
 bool boot_image_read(const struct boot_image *image, uint64_t offset, void *dst, size_t bytes);
 
 /*
- * Puts image[offset, offset + bytes) at gpa: whole pages are mapped privately from the file, so that pods share
- * them and nothing is read before it is used; edges are copied. 0 or -errno.
+ * Copies image[offset, offset + bytes) to gpa. 0; -ENOMEM: it does not fit there; -ENOEXEC: not all of it is in the image;
+ * other -errno of reading.
  */
 int boot_image_place(const struct boot_image *image, uint64_t offset, uint64_t bytes, const struct mem *mem, uint64_t gpa);
 

@@ -118,6 +118,22 @@ static void probe_write(void *ctx, uint64_t offset, unsigned width, uint64_t val
 
 static const struct bus_ops probe = {.read = probe_read, .write = probe_write};
 
+/* Only then does KVM map a huge page of the host as one. */
+TEST(memory_begins_at_a_huge_page)
+{
+	struct mem mem;
+	uint8_t *host;
+
+	for (uint64_t bytes = 4096; bytes < 64 << 20; bytes = bytes * 5 / 4096 * 4096) {
+		if (!CHECK_INT(mem_init(&mem, bytes), 0))
+			return;
+		host = mem_ptr(&mem, 0, bytes);
+		CHECK_INT((uintptr_t)host % (2 << 20), 0);
+		host[0] = host[bytes - 1] = 1;
+		mem_fini(&mem);
+	}
+}
+
 TEST(bus_finds_the_range)
 {
 	struct bus bus = {.count = 0};
@@ -193,6 +209,7 @@ int main(void)
 	RUN(read_and_write_are_all_or_nothing);
 	RUN(discards_whole_pages_inside);
 	RUN(gap_of_the_devices);
+	RUN(memory_begins_at_a_huge_page);
 	RUN(bus_finds_the_range);
 	RUN(bus_knows_what_needs_no_lock);
 	RUN(bus_answers_nobody_with_ones);
