@@ -237,6 +237,136 @@ TEST(commands_arrive)
 	end(&pod);
 }
 
+static uint32_t exec_start(struct pod *pod, unsigned container)
+{
+	struct wire_exec wire = {.container = container, .rows = 3, .cols = 4};
+	uint32_t exec = 0;
+
+	CHECK_INT(control_exec(pod->control, &wire, "[1]", 3, &exec), 0);
+	return exec;
+}
+
+static void say_stats(struct pod *pod, uint32_t token, uint32_t containers, uint32_t state, size_t bytes)
+{
+	struct {
+		struct wire_stats stats;
+		struct wire_use uses[3];
+	} said = {.stats = {.processes = 5, .containers = containers}, .uses = {{.pids = 8}, {.pids = 9, .state = state}}};
+
+	send_frame(pod, WIRE_STATS, token, &said, bytes);
+}
+
+enum { STATS_BYTES = sizeof(struct wire_stats) + 2 * sizeof(struct wire_use) };
+
+TEST(execs)
+{
+	struct wire_exec wire = {.container = 1, .rows = 3, .cols = 4}, other = {.container = 2};
+	struct pod pod;
+	uint32_t a, b;
+
+	start(&pod);
+	say_ready(&pod, ABI_VERSION);
+	CHECK_INT(control_exec(pod.control, &wire, "[1]", 3, &a), -ENOTCONN);
+	end(&pod);
+	start_sent(&pod);
+	CHECK_INT(control_exec(pod.control, &other, "[1]", 3, &a), -EINVAL);
+	CHECK_INT(control_exec(pod.control, &wire, "[1]", WIRE_PAYLOAD_MAX, &a), -EMSGSIZE);
+	CHECK_INT(control_signal(pod.control, WIRE_EXEC_FIRST, 15), -EINVAL);
+	a = exec_start(&pod, 1);
+	b = exec_start(&pod, 0);
+	CHECK_INT(a, WIRE_EXEC_FIRST);
+	CHECK_INT(b, WIRE_EXEC_FIRST + 1);
+	CHECK_INT(control_signal(pod.control, a, 15), 0);
+	CHECK_INT(control_winsize(pod.control, b, 24, 80), 0);
+	CHECK_INT(take_frames(&pod), 4);
+	CHECK_INT(pod.types[0], WIRE_EXEC);
+	CHECK_INT(pod.targets[0], a);
+	CHECK_INT(pod.bytes[0], sizeof(wire) + 3);
+	CHECK_INT(pod.types[2], WIRE_SIGNAL);
+	CHECK_INT(pod.targets[2], a);
+	CHECK_INT(pod.types[3], WIRE_WINSIZE);
+	CHECK_INT(pod.targets[3], b);
+	send_frame(&pod, WIRE_STARTED, a, NULL, 0);
+	send_frame(&pod, WIRE_REFUSED, b, "no\nuser", 7);
+	say_exited(&pod, b, 125);
+	say_exited(&pod, a, 7);
+	CHECK_INT(control_signal(pod.control, a, 15), -EINVAL);
+	CHECK_INT(control_winsize(pod.control, b, 1, 1), -EINVAL);
+	/* the containers are what they were, and an exec may be under way when they end */
+	CHECK_INT(exec_start(&pod, 0), WIRE_EXEC_FIRST + 2);
+	say_exited(&pod, WIRE_EXEC_FIRST + 2, 137);
+	exec_start(&pod, 0);
+	say_exited(&pod, 0, 0);
+	say_exited(&pod, 1, 0);
+	send_frame(&pod, WIRE_DONE, 0, NULL, 0);
+	CHECK_STR(pod.told, "exec_started:0 exec_refused:1:no?user exec_exited:1:125:0 exec_exited:0:7:0 "
+			    "exec_exited:2:137:0 exited:0:0:0:0 exited:1:0:0:0 done ");
+	CHECK_INT(control_exec(pod.control, &wire, "[1]", 3, &a), -ENOTCONN);
+	end(&pod);
+}
+
+TEST(execs_are_bounded)
+{
+	struct wire_exec wire = {0};
+	struct pod pod;
+	uint32_t exec;
+
+	start_sent(&pod);
+	for (unsigned i = 0; i < WIRE_EXECS_MAX; i++)
+		exec_start(&pod, 0);
+	CHECK_INT(control_exec(pod.control, &wire, "[1]", 3, &exec), -EAGAIN);
+	say_exited(&pod, WIRE_EXEC_FIRST + 9, 0);
+	CHECK_INT(exec_start(&pod, 0), WIRE_EXEC_FIRST + WIRE_EXECS_MAX);
+	CHECK_INT(control_exec(pod.control, &wire, "[1]", 3, &exec), -EAGAIN);
+	end(&pod);
+}
+
+TEST(statistics)
+{
+	struct pod pod;
+
+	start(&pod);
+	say_ready(&pod, ABI_VERSION);
+	CHECK_INT(control_stats(pod.control, 1), -ENOTCONN);
+	end(&pod);
+	start_sent(&pod);
+	CHECK_INT(control_stats(pod.control, 70), 0);
+	CHECK_INT(control_stats(pod.control, 71), 0);
+	CHECK_INT(take_frames(&pod), 2);
+	CHECK_INT(pod.types[1], WIRE_STATS_ASK);
+	CHECK_INT(pod.targets[1], 71);
+	CHECK_INT(pod.bytes[1], 0);
+	say_stats(&pod, 70, 2, WIRE_STATE_ENDED, STATS_BYTES);
+	say_stats(&pod, 71, 2, WIRE_STATE_PENDING, STATS_BYTES);
+	CHECK_STR(pod.told, "stats:70:5:8:9 stats:71:5:8:9 ");
+	for (unsigned i = 0; i < CONTROL_STATS_MAX; i++)
+		CHECK_INT(control_stats(pod.control, i), 0);
+	CHECK_INT(control_stats(pod.control, 0), -EAGAIN);
+	say_stats(&pod, 0, 2, 0, STATS_BYTES);
+	CHECK_INT(control_stats(pod.control, 99), 0);
+	end(&pod);
+}
+
+TEST(the_time)
+{
+	struct wire_time told;
+	uint64_t before = clock_real_ns();
+	struct pod pod;
+
+	start(&pod);
+	say_ready(&pod, ABI_VERSION);
+	CHECK_INT(control_time(pod.control), -ENOTCONN);
+	end(&pod);
+	start_sent(&pod);
+	CHECK_INT(control_time(pod.control), 0);
+	CHECK_INT(take_frames(&pod), 1);
+	CHECK_INT(pod.types[0], WIRE_TIME);
+	CHECK_INT(pod.bytes[0], sizeof(told));
+	memcpy(&told, pod.first, sizeof(told));
+	CHECK(told.realtime_ns >= before && told.realtime_ns <= clock_real_ns());
+	end(&pod);
+}
+
 TEST(a_large_pod_waits_for_the_guest)
 {
 	struct pod pod;
@@ -387,6 +517,101 @@ static void fault_long(struct pod *pod)
 	send_bytes(pod, &header, sizeof(header));
 }
 
+/* In these exec 0 was asked for, exec 1 has started, exec 2 was refused, exec 3 has exited, 7 is the token expected. */
+static void fault_exec_unknown(struct pod *pod)
+{
+	send_frame(pod, WIRE_STARTED, WIRE_EXEC_FIRST + 4, NULL, 0);
+}
+
+static void fault_exec_started_payload(struct pod *pod)
+{
+	send_frame(pod, WIRE_STARTED, WIRE_EXEC_FIRST, "x", 1);
+}
+
+static void fault_exec_started_twice(struct pod *pod)
+{
+	send_frame(pod, WIRE_STARTED, WIRE_EXEC_FIRST + 1, NULL, 0);
+}
+
+static void fault_exec_refused_twice(struct pod *pod)
+{
+	send_frame(pod, WIRE_REFUSED, WIRE_EXEC_FIRST + 2, NULL, 0);
+}
+
+static void fault_exec_refused_started(struct pod *pod)
+{
+	send_frame(pod, WIRE_REFUSED, WIRE_EXEC_FIRST + 1, NULL, 0);
+}
+
+static void fault_exec_started_refused(struct pod *pod)
+{
+	send_frame(pod, WIRE_STARTED, WIRE_EXEC_FIRST + 2, NULL, 0);
+}
+
+static void fault_refused_container(struct pod *pod)
+{
+	send_frame(pod, WIRE_REFUSED, 0, NULL, 0);
+}
+
+static void fault_exec_exited_twice(struct pod *pod)
+{
+	say_exited(pod, WIRE_EXEC_FIRST + 3, 0);
+}
+
+static void fault_exec_exited_code(struct pod *pod)
+{
+	say_exited(pod, WIRE_EXEC_FIRST, 256);
+}
+
+static void fault_exec_exited_short(struct pod *pod)
+{
+	send_frame(pod, WIRE_EXITED, WIRE_EXEC_FIRST, "1234", 4);
+}
+
+static void fault_exec_zero(struct pod *pod)
+{
+	control_send_pod(pod->control, &(struct wire_pod){0}, 1, "", 0);
+	say_exited(pod, 65, 0);
+}
+
+static void fault_stats_token(struct pod *pod)
+{
+	say_stats(pod, 8, 2, 0, STATS_BYTES);
+}
+
+static void fault_stats_long(struct pod *pod)
+{
+	say_stats(pod, 7, 2, 0, STATS_BYTES + sizeof(struct wire_use));
+}
+
+static void fault_stats_short(struct pod *pod)
+{
+	say_stats(pod, 7, 2, 0, STATS_BYTES - 1);
+}
+
+static void fault_stats_count(struct pod *pod)
+{
+	say_stats(pod, 7, 1, 0, STATS_BYTES);
+}
+
+static void fault_stats_state(struct pod *pod)
+{
+	say_stats(pod, 7, 2, WIRE_STATE_ENDED + 1, STATS_BYTES);
+}
+
+/* Makes them so. */
+static void execs_begin(struct pod *pod)
+{
+	for (unsigned i = 0; i < 4; i++)
+		exec_start(pod, 0);
+	send_frame(pod, WIRE_STARTED, WIRE_EXEC_FIRST + 1, NULL, 0);
+	send_frame(pod, WIRE_REFUSED, WIRE_EXEC_FIRST + 2, NULL, 0);
+	say_exited(pod, WIRE_EXEC_FIRST + 3, 0);
+	CHECK_INT(control_stats(pod->control, 7), 0);
+	take_frames(pod);
+	pod->told[0] = '\0';
+}
+
 static void fault_hang_up(struct pod *pod)
 {
 	guest_send(&pod->guest, OP(SHUTDOWN), GUEST_PORT, ABI_PORT_CONTROL, VIRTIO_VSOCK_SHUTDOWN_SEND, NULL, 0);
@@ -397,12 +622,17 @@ TEST(faults_end_it)
 	static void (*const faults[])(struct pod *) = {
 		fault_ready_twice, fault_started_unknown, fault_started_payload, fault_exited_unknown, fault_exited_code,
 		fault_exited_short, fault_done_early, fault_ours, fault_unknown, fault_long, fault_hang_up,
+		fault_exec_unknown, fault_exec_started_payload, fault_exec_started_twice, fault_exec_refused_twice,
+		fault_exec_refused_started, fault_exec_started_refused, fault_refused_container, fault_exec_exited_twice,
+		fault_exec_exited_code, fault_exec_exited_short, fault_exec_zero, fault_stats_token, fault_stats_long,
+		fault_stats_short, fault_stats_count, fault_stats_state,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
 		struct pod pod;
 
 		start_sent(&pod);
+		execs_begin(&pod);
 		faults[i](&pod);
 		if (!CHECK_STR(pod.told, "lost "))
 			printf("# fault %zu\n", i);
@@ -444,6 +674,16 @@ TEST(nothing_counts_behind_the_last_frame)
 	CHECK_STR(pod.told, "failed:why ");
 	free(failed);
 	free(late);
+	end(&pod);
+}
+
+TEST(statistics_unasked_are_a_fault)
+{
+	struct pod pod;
+
+	start_sent(&pod);
+	say_stats(&pod, 0, 2, 0, STATS_BYTES);
+	CHECK_STR(pod.told, "lost ");
 	end(&pod);
 }
 
@@ -497,6 +737,10 @@ int main(void)
 {
 	RUN(a_whole_life);
 	RUN(commands_arrive);
+	RUN(execs);
+	RUN(execs_are_bounded);
+	RUN(statistics);
+	RUN(the_time);
 	RUN(a_large_pod_waits_for_the_guest);
 	RUN(the_queue_is_bounded);
 	RUN(frames_in_pieces);
@@ -506,6 +750,7 @@ int main(void)
 	RUN(faults_end_it);
 	RUN(a_fault_behind_a_good_frame_has_a_reason);
 	RUN(nothing_counts_behind_the_last_frame);
+	RUN(statistics_unasked_are_a_fault);
 	RUN(exited_twice_is_a_fault);
 	RUN(containers_before_the_pod_are_a_fault);
 	RUN(reset_is_a_loss);
