@@ -477,6 +477,7 @@ static void move(struct input *in)
 
 static void act(enum what what, struct input *in)
 {
+	static const struct wire_exec wire = {.container = 1};
 	uint8_t first;
 
 	switch (what) {
@@ -508,7 +509,12 @@ static void act(enum what what, struct input *in)
 		host_end(&talks[first % USERS_MAX], input_byte(in));
 		break;
 	case POD:
-		control_stop(control, input_byte(in));
+		first = input_byte(in);
+		control_stop(control, first);
+		if (first & 0x80)
+			(void)control_stats(control, 7);
+		if (first & 0x40)
+			(void)control_exec(control, &wire, "[]", 2, &(uint32_t){0});
 		break;
 	case EVENT_BUFFER:
 		first = input_byte(in);

@@ -6,13 +6,16 @@
  * An input is a list of records: one byte what to do, then its fields, see act().
  *
  * Oracles: a reader fed in pieces delivers the same frames as one fed at once; control's user hears its callbacks in the
- * order of vm/control.h, about containers that exist, in text a terminal may be shown; stdio says drained only when it is.
+ * order of vm/control.h, about containers that exist, in text a terminal may be shown; stdio says drained only when it is;
+ * a client of an exec hears its calls in the order of vm/execs.h, exited by the end of the pod at the latest, and nothing
+ * after it hung up.
  */
 #include "lib/util.h"
 #include "pod/abi.h"
 #include "tests/fuzz/input.h"
 #include "tests/unit/vsock_guest.h"
 #include "vm/control.h"
+#include "vm/execs.h"
 #include "vm/stdio.h"
 
 #include <errno.h>
@@ -34,7 +37,7 @@ enum {
 };
 
 enum what { FRAME, BYTES, SPLIT, READY, EXITED, OPEN, HELLO, STREAM_BYTES, SHUTDOWN, RESET_CONNECTION, TURN, HOST_SPEAKS,
-	    CREDIT, KINDS };
+	    CREDIT, ASK, EXEC_SAYS, STATS_SAYS, HANG_UP, KINDS };
 
 /* Frames as one reader delivered them, in a form that can be compared. */
 struct frames {
@@ -47,9 +50,11 @@ struct frames {
 static struct guest guest;
 static struct control *control;
 static struct streams *streams;
+static struct execs *execs;
 static struct stdio *stdio;
 static int fds[3] = {-1, -1, -1};
-static enum exec_state { EXEC_NONE, EXEC_ASKED, EXEC_TOLD } execs[RECORDS_MAX];
+static enum exec_state { EXEC_NONE, EXEC_ASKED, EXEC_TOLD } exec_states[RECORDS_MAX];
+static struct client { bool told, over; } clients[RECORDS_MAX];
 static unsigned exec_count;
 static uint32_t next_question, next_answer;
 static bool ready, over, started[CONTAINERS], exited[CONTAINERS];
@@ -169,7 +174,7 @@ static void on_lost(void *ctx, const char *why)
 
 static enum exec_state exec_at(uint32_t exec)
 {
-	return exec - WIRE_EXEC_FIRST < exec_count ? execs[exec - WIRE_EXEC_FIRST] : EXEC_NONE;
+	return exec - WIRE_EXEC_FIRST < exec_count ? exec_states[exec - WIRE_EXEC_FIRST] : EXEC_NONE;
 }
 
 /* Execs: what was asked for and what became of it; numbers count from WIRE_EXEC_FIRST. */
@@ -178,20 +183,25 @@ static void on_exec_started(void *ctx, uint32_t exec)
 {
 	(void)ctx;
 	must(!over && exec_at(exec) == EXEC_ASKED, "exec_started() out of order");
-	execs[exec - WIRE_EXEC_FIRST] = EXEC_TOLD;
+	exec_states[exec - WIRE_EXEC_FIRST] = EXEC_TOLD;
+	execs_on_started(execs, exec);
 }
 
 static void on_exec_refused(void *ctx, uint32_t exec, const char *why)
 {
-	on_exec_started(ctx, exec);
+	(void)ctx;
+	must(!over && exec_at(exec) == EXEC_ASKED, "exec_refused() out of order");
 	check_text(why);
+	exec_states[exec - WIRE_EXEC_FIRST] = EXEC_TOLD;
+	execs_on_refused(execs, exec, why);
 }
 
 static void on_exec_exited(void *ctx, uint32_t exec, const struct wire_exited *how)
 {
 	(void)ctx;
 	must(!over && exec_at(exec) != EXEC_NONE && how->code < 256, "exec_exited() out of order");
-	execs[exec - WIRE_EXEC_FIRST] = EXEC_NONE;
+	exec_states[exec - WIRE_EXEC_FIRST] = EXEC_NONE;
+	execs_on_exited(execs, exec, how);
 }
 
 static void on_stats(void *ctx, uint32_t token, const struct wire_stats *pod, const struct wire_use *uses)
@@ -218,6 +228,11 @@ static void on_output_lost(void *ctx, int fd, int err)
 	must((fd == 1 || fd == 2) && err > 0, "output_lost() of what?");
 }
 
+static void on_idle(void *ctx)
+{
+	++*(unsigned *)ctx;
+}
+
 static const struct stdio_user stdio_user = {on_drained, on_output_lost};
 
 static struct stdio *stdio_make(void)
@@ -226,6 +241,53 @@ static struct stdio *stdio_make(void)
 
 	config.streams = streams = streams_new(guest.vsock);
 	return streams ? stdio_new(&config, &stdio_user, NULL) : NULL;
+}
+
+/* ---- clients of execs ---- */
+
+static void on_client_started(void *ctx)
+{
+	struct client *client = ctx;
+
+	must(!client->told && !client->over, "a client's started() out of order");
+	client->told = true;
+}
+
+static void on_client_refused(void *ctx, const char *why)
+{
+	struct client *client = ctx;
+
+	must(!client->over && why, "a client's refused() out of order");
+	client->told = true;
+}
+
+static void on_client_exited(void *ctx, const struct wire_exited *how)
+{
+	struct client *client = ctx;
+
+	must(client->told && !client->over && how->code < 256, "a client's exited() out of order");
+	client->over = true;
+}
+
+static const struct execs_user execs_user = {on_client_started, on_client_refused, on_client_exited};
+
+static void client_start(unsigned container)
+{
+	struct execs_config config = {.wire.container = container, .json = "[]", .json_bytes = 2, .fds = {-1, fds[1], fds[2]}};
+	uint32_t exec;
+
+	if (execs_start(execs, &config, &execs_user, &clients[exec_count], &exec))
+		return;
+	must(ready && !over && exec == WIRE_EXEC_FIRST + exec_count, "an exec of another number");
+	exec_states[exec_count++] = EXEC_ASKED;
+}
+
+static void client_hang_up(unsigned index)
+{
+	if (index >= exec_count)
+		return;
+	execs_hangup(execs, WIRE_EXEC_FIRST + index);
+	clients[index].over = true;
 }
 
 /* ---- the guest ---- */
@@ -290,6 +352,8 @@ static void say_hello(struct input *in, uint32_t port)
 	uint8_t how = input_byte(in);
 	size_t cut = how & 0xf ? MIN((size_t)(how & 0xf), sizeof(hello)) : sizeof(hello);
 
+	if (hello.target >= 0xf0)
+		hello.target = WIRE_EXEC_FIRST + (hello.target & 7);
 	if (how & 0x80)
 		hello.magic ^= how;
 	if (how & 0x40)
@@ -301,12 +365,52 @@ static void say_hello(struct input *in, uint32_t port)
 		guest_send(&guest, VIRTIO_VSOCK_OP_RW, port, ABI_PORT_STREAM, 0, (char *)&hello + cut, sizeof(hello) - cut);
 }
 
+static void exec_says(struct input *in)
+{
+	static const uint32_t types[] = {WIRE_STARTED, WIRE_REFUSED, WIRE_EXITED, WIRE_EXITED};
+	uint32_t exec = WIRE_EXEC_FIRST + input_byte(in) % 8u, type = types[input_byte(in) % ARRAY_SIZE(types)];
+	struct wire_exited how = {.code = input_byte(in) * 2u};
+
+	if (type == WIRE_EXITED)
+		send_frame(type, exec, &how, sizeof(how));
+	else
+		send_frame(type, exec, "\033why", type == WIRE_REFUSED ? 4 : 0);
+}
+
+/* The token, then two lies: containers, and bytes more or less. */
+static void stats_says(struct input *in)
+{
+	struct {
+		struct wire_stats stats;
+		struct wire_use uses[CONTAINERS + 1];
+	} said = {.stats.containers = CONTAINERS};
+	uint32_t token = input_byte(in);
+	size_t bytes = sizeof(said) - sizeof(said.uses[0]);
+
+	said.stats.containers += input_byte(in) % 3u;
+	bytes += input_byte(in) % 3u;
+	said.uses[1].state = input_byte(in) % 6u;
+	send_frame(WIRE_STATS, token, &said, bytes);
+}
+
+static void host_asks(uint8_t what)
+{
+	if (what & 0x80)
+		next_question += !control_stats(control, next_question);
+	else if (what & 0x40)
+		(void)control_time(control);
+	else
+		client_start(what % (CONTAINERS + 1));
+}
+
 static void host_speaks(struct input *in)
 {
 	uint32_t target = input_byte(in);
 
 	if (target == 255)
 		target = WIRE_ALL;
+	else if (target >= 0xf0)
+		target = WIRE_EXEC_FIRST + (target & 7);
 	switch (input_byte(in) % 3) {
 	case 0:
 		(void)control_signal(control, target, input_byte(in));
@@ -382,6 +486,18 @@ static void act(enum what what, struct input *in)
 	case HOST_SPEAKS:
 		host_speaks(in);
 		break;
+	case ASK:
+		host_asks(input_byte(in));
+		break;
+	case EXEC_SAYS:
+		exec_says(in);
+		break;
+	case STATS_SAYS:
+		stats_says(in);
+		break;
+	case HANG_UP:
+		client_hang_up(input_byte(in) % 8u);
+		break;
 	case CREDIT:
 	case KINDS:
 		pick(in, &port, &host_port);
@@ -419,12 +535,17 @@ static void open_all(void)
 	control = control_new(guest.vsock, &control_user, NULL);
 	stdio = stdio_make();
 	must(control && streams && stdio, "ports taken");
+	execs = execs_new(control, streams, guest.rig.loop);
+	exec_count = 0;
+	next_question = next_answer = 0;
+	memset(clients, 0, sizeof(clients));
 	must(guest_connect(&guest, CONTROL_PORT, ABI_PORT_CONTROL), "no control connection");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	struct input in = {data, bytes};
+	unsigned idle = 0;
 
 	open_all();
 	for (unsigned i = 0; i < RECORDS_MAX && in.bytes; i++) {
@@ -432,9 +553,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 		take_all();
 	}
 	stdio_guest_gone(stdio);
+	execs_on_pod_ended(execs, on_idle, &idle);
 	for (unsigned i = 0; i < 4; i++)
 		rig_turn(&guest.rig);
 	must(stdio_drained(stdio), "streams of a guest that is gone");
+	must(idle == 1, "execs of a pod that has ended");
+	for (unsigned i = 0; i < exec_count; i++)
+		must(clients[i].over, "a client that waits for ever");
+	execs_free(execs);
 	stdio_free(stdio);
 	streams_free(streams);
 	control_free(control);
