@@ -16,6 +16,7 @@
 
 #include "lib/log.h"
 #include "lib/util.h"
+#include "vm/askers.h"
 #include "vm/clock.h"
 #include "vm/control.h"
 #include "vm/execs.h"
@@ -35,13 +36,6 @@
 
 enum { CONSOLE_LINES_SHOWN = 12, CONSOLE_BYTES_SHOWN = 2048, SIGNAL_EXIT = 128 };
 
-/* Who asked for statistics; the oldest is answered first. */
-struct asker {
-	struct asker *next;
-	session_stats_fn *fn; /* NULL: cancelled */
-	void *ctx;
-};
-
 struct session {
 	struct session_config config;
 	struct control *control;
@@ -58,7 +52,7 @@ struct session {
 	bool output_lost;
 	int output_lost_code;
 	struct session_container containers[SPEC_CONTAINERS_MAX];
-	struct asker *askers, **askers_end;
+	struct askers askers;
 	uint32_t next_token;
 	struct log_limit limit;
 };
@@ -66,21 +60,6 @@ struct session {
 static void deadline_set(struct session *session, uint64_t ms)
 {
 	loop_timer_set(session->config.loop, &session->deadline, clock_mono_ns() + ms * UINT64_C(1000000));
-}
-
-/* Nobody is answered any more. */
-static void askers_end(struct session *session)
-{
-	struct asker *asker;
-
-	while ((asker = session->askers)) {
-		session->askers = asker->next;
-		if (!session->askers)
-			session->askers_end = &session->askers;
-		if (asker->fn)
-			asker->fn(asker->ctx, NULL, NULL);
-		free(asker);
-	}
 }
 
 static void execs_ended(void *ctx)
@@ -98,7 +77,7 @@ static void clients_end(struct session *session)
 	if (session->clients_ended)
 		return;
 	session->clients_ended = true;
-	askers_end(session);
+	askers_end(&session->askers);
 	execs_on_pod_ended(session->execs, execs_ended, session);
 }
 
@@ -391,18 +370,8 @@ static void guest_exec_exited(void *ctx, uint32_t exec, const struct wire_exited
 /* The token says nothing more: control sees to the order. */
 static void guest_stats(void *ctx, uint32_t token, const struct wire_stats *pod, const struct wire_use *uses)
 {
-	struct session *session = ctx;
-	struct asker *asker = session->askers;
-
 	(void)token;
-	if (!asker) /* the pod has ended, and they were told */
-		return;
-	session->askers = asker->next;
-	if (!session->askers)
-		session->askers_end = &session->askers;
-	if (asker->fn)
-		asker->fn(asker->ctx, pod, uses);
-	free(asker);
+	askers_answer(&((struct session *)ctx)->askers, pod, uses);
 }
 
 static const struct control_user control_user = {
@@ -511,25 +480,18 @@ int session_pause(struct session *session, bool paused)
 
 int session_stats(struct session *session, session_stats_fn *fn, void *ctx)
 {
-	struct asker *asker;
 	int err = session->clients_ended ? -ENOTCONN : control_stats(session->control, session->next_token);
 
 	if (err)
 		return err;
 	session->next_token++;
-	asker = xcalloc(1, sizeof(*asker));
-	asker->fn = fn;
-	asker->ctx = ctx;
-	*session->askers_end = asker;
-	session->askers_end = &asker->next;
+	askers_add(&session->askers, fn, ctx);
 	return 0;
 }
 
 void session_stats_cancel(struct session *session, void *ctx)
 {
-	for (struct asker *asker = session->askers; asker; asker = asker->next)
-		if (asker->ctx == ctx)
-			asker->fn = NULL;
+	askers_cancel(&session->askers, ctx);
 }
 
 /* ---- life ---- */
@@ -545,7 +507,6 @@ struct session *session_new(const struct session_config *config)
 
 	session->config = *config;
 	session->code = EXIT_PODVM;
-	session->askers_end = &session->askers;
 	session->deadline = (struct loop_timer){.fn = deadline_passed, .ctx = session};
 	signals_take(session);
 	session->control = control_new(config->vsock, &control_user, session);
@@ -561,8 +522,6 @@ struct session *session_new(const struct session_config *config)
 
 void session_free(struct session *session)
 {
-	struct asker *asker;
-
 	terminal_restore();
 	loop_timer_cancel(session->config.loop, &session->deadline);
 	loop_fd_del(session->config.loop, session->signal_fd);
@@ -572,10 +531,7 @@ void session_free(struct session *session)
 	control_free(session->control);
 	stdio_free(session->stdio);
 	streams_free(session->streams);
-	while ((asker = session->askers)) {
-		session->askers = asker->next;
-		free(asker);
-	}
+	askers_free(&session->askers);
 	free(session);
 }
 
