@@ -324,9 +324,13 @@ struct execs *execs_new(struct control *control, struct streams *streams, struct
 
 void execs_free(struct execs *execs)
 {
+	struct exec *exec, *next;
+
 	if (!execs)
 		return;
-	while (execs->first)
-		exec_free(execs->first);
+	for (exec = execs->first; exec; exec = next) {
+		next = exec->next;
+		exec_free(exec);
+	}
 	free(execs);
 }

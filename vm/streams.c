@@ -198,11 +198,14 @@ struct streams *streams_new(struct vsock *vsock)
 
 void streams_free(struct streams *streams)
 {
+	struct unknown *unknown, *next;
+
 	if (!streams)
 		return;
-	while (streams->unknowns) {
-		vsock_close(streams->unknowns->conn);
-		unknown_free(streams->unknowns);
+	for (unknown = streams->unknowns; unknown; unknown = next) {
+		next = unknown->next;
+		vsock_close(unknown->conn);
+		unknown_free(unknown);
 	}
 	free(streams);
 }
