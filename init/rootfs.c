@@ -144,6 +144,15 @@ static bool is_targeted(const struct spec_container *container, const char *path
 	return false;
 }
 
+/* A definition with this uri, placed or not: hyper's word for "leave the image's resolv.conf". */
+static bool keeps_resolv_conf(const struct spec_pod *pod)
+{
+	for (size_t i = 0; i < pod->file_count; i++)
+		if (!strcmp(pod->files[i].uri, "file:///etc/resolv.conf"))
+			return true;
+	return false;
+}
+
 char *rootfs_hosts(const char *hostname)
 {
 	return xasprintf("127.0.0.1\tlocalhost\n"
@@ -182,15 +191,16 @@ char *rootfs_resolv_conf(const struct spec_pod *pod)
 static void add_generated(struct steps *steps, const struct rootfs *root)
 {
 	const struct spec_container *container = &root->pod->containers[root->container];
+	static const char resolv_conf[] = "/etc/resolv.conf";
 	char *hosts = rootfs_hosts(root->hostname), *resolv = rootfs_resolv_conf(root->pod);
 	const char *const files[][2] = {
 		{"/etc/hosts", steps_text(steps, "%s", hosts)},
-		{"/etc/resolv.conf", steps_text(steps, "%s", resolv)},
+		{resolv_conf, steps_text(steps, "%s", resolv)},
 		{"/etc/hostname", steps_text(steps, "%s\n", root->hostname)},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
-		if (!is_targeted(container, files[i][0]))
+		if (!is_targeted(container, files[i][0]) && !(files[i][0] == resolv_conf && keeps_resolv_conf(root->pod)))
 			steps_add(steps, (struct step){STEP_REPLACE, .target = files[i][0], .data = files[i][1],
 						       .mode = 0644});
 	free(hosts);

@@ -139,7 +139,7 @@ enum spec_encoding { SPEC_FILE_RAW, SPEC_FILE_BASE64 };
 struct spec_file {
 	char *name;
 	enum spec_encoding encoding;
-	char *uri; /* "" when content is given */
+	char *uri; /* "": none. Else where the content comes from: vm/pod_uri puts it here when the pod starts */
 	char *content;
 };
 
@@ -230,8 +230,8 @@ const char *spec_ulimit_name(unsigned resource);
 int spec_signal_number(const char *name);
 
 /*
- * A file's content, decoded and fresh, a NUL behind it that is not counted in *bytes. Not for a file with a uri, whose
- * content is not checked: NULL when it is no base64.
+ * A file's content, decoded and fresh, a NUL behind it that is not counted in *bytes. NULL when it is no base64: that of
+ * a file with a uri is not checked.
  */
 uint8_t *spec_file_bytes(const struct spec_file *file, size_t *bytes);
 

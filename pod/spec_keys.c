@@ -97,7 +97,7 @@ static const struct key file_keys[] = {
 	KEY("name", value_text, A_FILE_NAME, AT(spec_file, name), .check = check_file_name, .required = true,
 	    .unique = true),
 	KEY("encoding", value_choice, "\"raw\" or \"base64\"", AT(spec_file, encoding), .words = spec_encoding_words),
-	KEY("uri", value_uri, "a URI that begins with \"file:///\"", AT(spec_file, uri)),
+	KEY("uri", value_uri, "a URI: \"file:///PATH\", \"http://...\" or \"https://...\"", AT(spec_file, uri)),
 	KEY("content", value_content, "a string", AT(spec_file, content)),
 };
 static const struct shape file_shape = SHAPE(file_keys, .init = file_init);

@@ -27,25 +27,6 @@ static void unreadable(const char *path, int err, spec_report_fn *report, void *
 	free(message);
 }
 
-/* True when podvm can run all that the file says. */
-static bool runnable(const char *path, const struct spec_pod *pod, spec_report_fn *report, void *ctx)
-{
-	bool can = true;
-
-	for (size_t i = 0; i < pod->file_count; i++) {
-		char *message;
-
-		if (!*pod->files[i].uri)
-			continue;
-		message = xasprintf("%s: files[%zu].uri: podvm does not fetch files yet: put it into content, or use a volume",
-				    path, i);
-		report(ctx, SPEC_ERROR, message);
-		free(message);
-		can = false;
-	}
-	return can;
-}
-
 struct spec_pod *spec_read(const char *path, bool strict, spec_report_fn *report, void *ctx)
 {
 	struct spec_pod *pod;
@@ -59,9 +40,5 @@ struct spec_pod *spec_read(const char *path, bool strict, spec_report_fn *report
 	}
 	pod = spec_parse(text, bytes, path, strict, report, ctx);
 	free(text);
-	if (pod && !runnable(path, pod, report, ctx)) {
-		spec_free(pod);
-		return NULL;
-	}
 	return pod;
 }

@@ -6,11 +6,13 @@
 #include "pod/spec_walk.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "lib/base64.h"
 #include "lib/netrule.h"
 #include "lib/util.h"
 
@@ -354,70 +356,36 @@ void value_signal(struct walk *walk, const struct key *key, const cJSON *item, v
 		text_set((char **)((char *)target + key->at), name);
 }
 
-/* Tells what podvm does not do, in the words of the file. */
-static void not_yet(struct walk *walk, const char *expected)
+/* Every "%" is followed by two hexadecimal digits, and none of them is a NUL. */
+static bool is_percent_encoded(const char *text)
 {
-	char *value = walk_quote(walk);
+	for (; *text; text++)
+		if (*text == '%' && (!isxdigit((unsigned char)text[1]) || !isxdigit((unsigned char)text[2]) ||
+				     (text[1] == '0' && text[2] == '0')))
+			return false;
+	return true;
+}
 
-	walk_note(walk, SPEC_ERROR, "%s is not supported yet; expected %s", value, expected);
-	free(value);
+static bool check_uri(const char *text)
+{
+	if (strlen(text) > PATH_BYTES_MAX || has_control(text))
+		return false;
+	if (!strncmp(text, "file:///", 8))
+		return is_percent_encoded(text + 7);
+	if (strncmp(text, "http://", 7) && strncmp(text, "https://", 8))
+		return false;
+	text = strstr(text, "//") + 2;
+	return *text != '/' && *text && !strchr(text, ' ');
 }
 
 void value_uri(struct walk *walk, const struct key *key, const cJSON *item, void *target)
 {
 	const char *text = cJSON_IsString(item) ? item->valuestring : "x";
 
-	if (!strncasecmp(text, "http://", 7) || !strncasecmp(text, "https://", 8))
-		not_yet(walk, key->expected);
-	else if (*text && (strncmp(text, "file:///", 8) || strlen(text) > PATH_BYTES_MAX || has_control(text)))
+	if (*text && !check_uri(text))
 		walk_bad(walk, key);
 	else
 		text_set((char **)((char *)target + key->at), text);
-}
-
-static int base64_digit(char c)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const char *at = c ? strchr(digits, c) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
-
-/*
- * RFC 4648 section 4, padded; line ends are let pass, as Go does. bytes has room for 3 of every 4 characters. False when
- * the text is not base64.
- */
-static bool base64_decode(const char *text, uint8_t *bytes, size_t *count)
-{
-	unsigned bits = 0, digits = 0, pads = 0;
-
-	*count = 0;
-	for (; *text; text++) {
-		int digit = base64_digit(*text);
-
-		if (*text == '\n' || *text == '\r')
-			continue;
-		if (*text == '=' && digits % 4 >= 2 && pads < 4 - digits % 4) {
-			pads++;
-			continue;
-		}
-		if (digit < 0 || pads)
-			return false;
-		bits = (bits << 6 | (unsigned)digit) & 0xffffff;
-		digits++;
-		if (digits % 4 == 0) {
-			bytes[(*count)++] = (uint8_t)(bits >> 16);
-			bytes[(*count)++] = (uint8_t)(bits >> 8);
-			bytes[(*count)++] = (uint8_t)bits;
-		}
-	}
-	if (digits % 4 == 1 || (digits % 4 && pads != 4 - digits % 4))
-		return false;
-	if (digits % 4 >= 2)
-		bytes[(*count)++] = (uint8_t)(digits % 4 == 2 ? bits >> 4 : bits >> 10);
-	if (digits % 4 == 3)
-		bytes[(*count)++] = (uint8_t)(bits >> 2);
-	return true;
 }
 
 uint8_t *spec_file_bytes(const struct spec_file *file, size_t *bytes)
@@ -494,10 +462,19 @@ void value_file_ref(struct walk *walk, const struct key *key, const cJSON *item,
 		no_such(walk, "files");
 }
 
+/* Tells what podvm does not do, in the words of the file. */
+static void not_yet(struct walk *walk, const char *expected)
+{
+	char *value = walk_quote(walk);
+
+	walk_note(walk, SPEC_ERROR, "%s is not supported yet; expected %s", value, expected);
+	free(value);
+}
+
 /* All but "raw" say nothing that the source does not: see volume_finish() in pod/spec_keys.c. */
 void value_format(struct walk *walk, const struct key *key, const cJSON *item, void *target)
 {
-	static const char *const later[] = {"qcow2", "vdi", "rbd", "nas"};
+	static const char *const later[] = {"vdi", "rbd", "nas"};
 
 	if (!cJSON_IsString(item)) {
 		walk_bad(walk, key);
@@ -507,6 +484,10 @@ void value_format(struct walk *walk, const struct key *key, const cJSON *item, v
 		return;
 	if (!strcasecmp(item->valuestring, "raw")) {
 		((struct spec_volume *)target)->kind = SPEC_VOLUME_RAW;
+		return;
+	}
+	if (!strcasecmp(item->valuestring, "qcow2")) {
+		not_yet(walk, "\"raw\", which qemu-img convert -O raw makes of it");
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(later); i++) {

@@ -6,6 +6,7 @@
 #include "lib/util.h"
 #include "pod/abi.h"
 #include "pod/spec_read.h"
+#include "vm/pod_uri.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -20,6 +21,7 @@ struct spec_pod *pod_file_read(const char *pod_file, bool strict)
 
 	if (!spec)
 		exit(EXIT_PODVM); /* every fault was told */
+	pod_uri_fetch(pod_file, spec);
 	return spec;
 }
 

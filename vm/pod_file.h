@@ -18,7 +18,7 @@
 
 #include <stdbool.h>
 
-/* The spec, or the end: every fault of the file is told, also what the format allows but podvm can not run. */
+/* The spec, what its uris name fetched (vm/pod_uri.h), or the end: every fault of the file is told. */
 struct spec_pod *pod_file_read(const char *pod_file, bool strict);
 
 /* Every container's root and every volume that is a directory or a file; wire is told which is what. */

@@ -30,9 +30,8 @@ REASONS = {
     "network": "bits of a network behind its prefix are 0",
     "bytes": "lengths are bytes to podvm, characters to a schema",
     "total": "all ports together, after ranges are spread out",
-    "fetch": "the format has it, podvm can not do it yet",
 }
-EXAMPLES = {"insert-file-from-host.json": "fetch"}  # what of REASONS holds for an example
+EXAMPLES = {}  # what of REASONS holds for an example
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 FREE = {"labels", "sysctl"}  # objects whose keys are the user's own

@@ -72,12 +72,6 @@ test_image_name_is_refused_clearly() {
 	one_line nginx:latest directories
 }
 
-test_file_uri_is_refused_clearly() {
-	sh_pod p 'true' '"files": [{ "filename": "f", "path": "/f" }]' '"files": [{ "name": "f", "uri": "file:///etc/hosts" }]'
-	run 125 "$PODVM" p.json
-	one_line 'files[0].uri' volume
-}
-
 test_missing_volume() {
 	sh_pod p 'true' '"volumes": [{ "volume": "v", "path": "/v" }]' '"volumes": [{ "name": "v", "source": "./nope", "format": "vfs" }]'
 	run 125 "$PODVM" p.json
