@@ -26,6 +26,9 @@
  * at the place where it opens or uses a socket (deps/patches/libslirp). A refused connection is reset, a datagram
  * answered with "network unreachable", so that programs fail at once and not by a time limit.
  *
+ * Who may reach a published port libslirp asks where a client has connected or a datagram was read, by the client's own
+ * address: a refused connection is closed before the guest hears of it.
+ *
  * Checksums. Nothing can be corrupted between libslirp and the guest, so neither side sums what the other would check.
  * From the guest: where its driver left the sum to the card (NEEDS_CSUM) and it is that of the packet itself, libslirp
  * is told not to look. A lie harms the liar alone, since what leaves the host is summed by the host's kernel. Any other
@@ -94,6 +97,8 @@ struct net_slirp {
 	struct net *net;
 	Slirp *slirp;
 	struct egress *egress;
+	struct netrule *clients;
+	size_t client_count;
 	struct in6_addr guest6;
 	struct waiting_frame queue[QUEUE_FRAMES];
 	unsigned queue_first, queue_count;
@@ -239,6 +244,19 @@ static void received(const struct sockaddr *from, uint16_t forwarded, bool solic
 	egress_received(slirp->egress, &addr, port, forwarded, solicited, data, bytes, loop_now_ns(slirp->loop));
 }
 
+static bool may_enter(int protocol, const struct sockaddr *from, uint16_t port, void *opaque)
+{
+	struct net_slirp *slirp = opaque;
+	uint16_t client_port;
+	struct netaddr addr = address_of(from, &client_port);
+
+	(void)protocol, (void)port;
+	for (size_t i = 0; i < slirp->client_count; i++)
+		if (netrule_has_addr(&slirp->clients[i], &addr))
+			return true;
+	return false;
+}
+
 static void resolvers_add(struct egress *egress)
 {
 	static const char *const own[] = { ABI_NET_DNS, DNS6 };
@@ -268,6 +286,8 @@ static void policy_set(struct net_slirp *slirp)
 		policy.received = received;
 		resolvers_add(slirp->egress);
 	}
+	if (slirp->client_count)
+		policy.may_enter = may_enter;
 	slirp_set_policy(slirp->slirp, &policy);
 }
 
@@ -447,8 +467,13 @@ struct net_slirp *net_slirp_new(struct loop *loop, struct net *net, const struct
 	slirp->net = net;
 	slirp->egress = config->egress;
 	slirp->guest6 = guest6_make(config->mac);
+	slirp->client_count = config->client_count;
+	slirp->clients = xcalloc(config->client_count + 1, sizeof(*slirp->clients));
+	for (size_t i = 0; i < config->client_count; i++)
+		slirp->clients[i] = config->clients[i];
 	slirp->slirp = slirp_new(&wanted, &callbacks, slirp);
 	if (!slirp->slirp) {
+		free(slirp->clients);
 		free(slirp);
 		return NULL;
 	}
@@ -468,6 +493,7 @@ void net_slirp_free(struct net_slirp *slirp)
 	slirp_cleanup(slirp->slirp);
 	while (slirp->queue_count)
 		drop_first(slirp);
+	free(slirp->clients);
 	free(slirp);
 }
 

@@ -22,6 +22,9 @@ struct net_slirp_config {
 	const char *hostname;	/* may be NULL */
 	const uint8_t *mac;	/* the guest's, 6 bytes: its IPv6 address follows from it */
 	struct egress *egress;	/* asked for all the guest sends; stays the caller's. NULL: everything is open */
+	/* Who may reach published ports; copied, addresses and networks alone. client_count 0: everyone. */
+	const struct netrule *clients;
+	size_t client_count;
 	uint16_t mtu;
 	bool host_loopback; /* the guest may reach the host's 127.0.0.1 as 10.0.2.2 */
 };

@@ -191,6 +191,9 @@ struct spec_pod {
 	size_t file_count;
 	struct spec_port *ports; /* portmappings and containers[].ports together */
 	size_t port_count;
+	/* key "portmappingWhiteLists": networks as lib/netrule.h has them; both empty: everyone may reach the ports */
+	char **internal_networks, **external_networks;
+	size_t internal_count, external_count;
 	struct spec_pair *labels;
 	size_t label_count;
 	/* key "podvm": what hyper's format has no word for */

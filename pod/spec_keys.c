@@ -581,6 +581,17 @@ static const struct key network_keys[] = {
 };
 static const struct shape network_shape = SHAPE(network_keys);
 
+/* portmappingWhiteLists */
+
+static const struct key white_element =
+	ELEMENT(value_text, "a network such as \"192.0.2.0/24\" or \"2001:db8::/32\", the bits behind its prefix 0",
+		.check = check_network, .required = true);
+static const struct key white_keys[] = {
+	LIST("internalNetworks", "an array of networks", spec_pod, internal_networks, internal_count, LIST_MAX, white_element),
+	LIST("externalNetworks", "an array of networks", spec_pod, external_networks, external_count, LIST_MAX, white_element),
+};
+static const struct shape white_shape = SHAPE(white_keys);
+
 /* The key "podvm": what hyper's file has no word for. */
 static const struct key podvm_keys[] = {
 	KEY("network", value_object, "an object: {\"egress\": ...}", .shape = &network_shape),
@@ -627,7 +638,7 @@ static const struct key pod_keys[] = {
 	KEY("log", value_ignored, NULL),
 	KEY("interfaces", value_ignored, NULL),
 	KEY("services", value_ignored, NULL),
-	KEY("portmappingWhiteLists", value_ignored, NULL),
+	KEY("portmappingWhiteLists", value_object, "an object: {\"externalNetworks\": [...]}", .shape = &white_shape),
 };
 static const struct shape pod_shape = SHAPE(pod_keys, .init = pod_init);
 const struct key spec_root = ELEMENT(value_object, "an object: {\"containers\": [...]}", .shape = &pod_shape);

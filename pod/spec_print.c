@@ -100,6 +100,14 @@ static void put_ports(cJSON *root, const struct spec_pod *pod)
 	}
 }
 
+static void put_white_lists(cJSON *root, const struct spec_pod *pod)
+{
+	cJSON *lists = cJSON_AddObjectToObject(root, "portmappingWhiteLists");
+
+	spec_print_texts(lists, "internalNetworks", pod->internal_networks, pod->internal_count);
+	spec_print_texts(lists, "externalNetworks", pod->external_networks, pod->external_count);
+}
+
 /* What hyper's format has no word for. */
 static void put_sockets(cJSON *podvm, const struct spec_pod *pod)
 {
@@ -308,6 +316,7 @@ char *spec_print(const struct spec_pod *pod)
 	put_files(root, pod);
 	put_volumes(root, pod);
 	put_ports(root, pod);
+	put_white_lists(root, pod);
 	put_containers(root, pod);
 	put_pairs(root, "labels", pod->labels, pod->label_count);
 	put_podvm(root, pod);

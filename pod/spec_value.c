@@ -136,6 +136,13 @@ bool check_destination(const char *text)
 	return netrule_parse(text, &rule);
 }
 
+bool check_network(const char *text)
+{
+	struct netrule rule;
+
+	return netrule_parse(text, &rule) && !rule.is_name && !rule.port && *text != '[';
+}
+
 /* True when an earlier element of the list has the same text in the same field. */
 static bool is_taken(struct walk *walk, const struct key *key, const char *text)
 {

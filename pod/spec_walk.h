@@ -145,6 +145,7 @@ bool check_path(const char *text);
 bool check_env_name(const char *text);
 bool check_word(const char *text);
 bool check_destination(const char *text);
+bool check_network(const char *text);
 bool check_fstype(const char *text);
 
 /* Ports as a file gives them; count 0: any free ones. */

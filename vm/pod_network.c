@@ -56,19 +56,40 @@ static struct egress *egress_make(const struct spec_pod *spec)
 	return egress;
 }
 
+static void clients_parse(struct netrule *rules, char **networks, size_t count, const char *key)
+{
+	for (size_t i = 0; i < count; i++)
+		if (!netrule_parse(networks[i], &rules[i]))
+			die("portmappingWhiteLists.%s[%zu]: %s is no network", key, i, networks[i]);
+}
+
+/* Both lists: internal networks reach all ports of a pod, and there are no others to reach than the published ones. */
+static struct netrule *clients_make(const struct spec_pod *spec)
+{
+	struct netrule *rules = xcalloc(spec->internal_count + spec->external_count + 1, sizeof(*rules));
+
+	clients_parse(rules, spec->internal_networks, spec->internal_count, "internalNetworks");
+	clients_parse(rules + spec->internal_count, spec->external_networks, spec->external_count, "externalNetworks");
+	return rules;
+}
+
 static void backend_make(struct pod_network *network, const struct pod_network_config *config)
 {
 	const char *hostname = config->spec->hostname;
+	struct netrule *clients = clients_make(config->spec);
 	struct net_slirp_config slirp = {
 		.hostname = hostname[0] ? hostname : NULL,
 		.mac = pod_network_mac,
 		.egress = network->egress = egress_make(config->spec),
+		.clients = clients,
+		.client_count = config->spec->internal_count + config->spec->external_count,
 		.mtu = ABI_NET_MTU,
 		.host_loopback = false,
 	};
 
 	glib_shim_set_logger(network_log);
 	network->slirp = net_slirp_new(config->loop, config->net, &slirp);
+	free(clients);
 	if (!network->slirp)
 		die("the user-mode network can not be set up");
 }

@@ -113,6 +113,7 @@ bool spec_equal(const struct spec_pod *a, const struct spec_pod *b)
 		    SAME(restart) && SAME_TEXTS(dns, dns_count) && SAME_TEXTS(dns_search, dns_search_count) &&
 		    SAME_TEXTS(dns_options, dns_option_count) && SAME(container_count) && SAME(volume_count) &&
 		    SAME(file_count) && SAME(port_count) && SAME(socket_count) &&
+		    SAME_TEXTS(internal_networks, internal_count) && SAME_TEXTS(external_networks, external_count) &&
 		    SAME_PAIRS(labels, label_count) && network_equal(&a->network, &b->network);
 
 	for (size_t i = 0; same && i < a->container_count; i++)

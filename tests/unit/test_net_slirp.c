@@ -668,6 +668,70 @@ TEST(published_port_answers_but_does_not_call)
 	close(other);
 }
 
+/* A client at a loopback address of ours: its socket, connected to a published port. */
+static int client_at(const char *address, int type, int port)
+{
+	struct sockaddr_in from = { .sin_family = AF_INET }, to = { .sin_family = AF_INET, .sin_addr = loopback() };
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+	inet_pton(AF_INET, address, &from.sin_addr);
+	to.sin_port = htons((uint16_t)port);
+	CHECK(!bind(fd, (struct sockaddr *)&from, sizeof(from)));
+	CHECK(!connect(fd, (struct sockaddr *)&to, sizeof(to)));
+	return fd;
+}
+
+static void begin_for(const char *clients)
+{
+	static struct netrule rule;
+	const struct net_slirp_config config = { .mac = mac, .mtu = 1500, .clients = &rule, .client_count = 1 };
+
+	CHECK(netrule_parse(clients, &rule));
+	rig_init(&rig);
+	net = net_new(&rig.env, mac, 1500);
+	slirp = net_slirp_new(rig.loop, net, &config);
+	memset(&rule, 0, sizeof(rule)); /* it was copied */
+	CHECK(rig_start(&rig, net_dev(net), 0));
+	post_buffers(16);
+	announce();
+}
+
+TEST(clients_of_published_tcp_ports)
+{
+	int port, fd;
+	char byte;
+
+	begin_for("127.0.0.2/31");
+	port = net_slirp_publish(slirp, false, &loopback4, 0, GUEST_PORT);
+	fd = client_at("127.0.0.1", SOCK_STREAM, port);
+	CHECK_INT(take_frame(100), 0);
+	CHECK(recv(fd, &byte, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET); /* closed at once */
+	close(fd);
+	fd = client_at("127.0.0.3", SOCK_STREAM, port);
+	CHECK_INT(take_frame(1000), 14 + 20 + 24);
+	CHECK_INT(got[14 + 20 + 13], TCP_SYN);
+	CHECK(recv(fd, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+	close(fd);
+	end();
+}
+
+TEST(clients_of_published_udp_ports)
+{
+	int port, fd;
+
+	begin_for("127.0.0.2");
+	port = net_slirp_publish(slirp, true, &loopback4, 0, GUEST_PORT);
+	fd = client_at("127.0.0.1", SOCK_DGRAM, port);
+	CHECK_INT(send(fd, "hello", 5, 0), 5);
+	CHECK_INT(take_frame(100), 0);
+	close(fd);
+	fd = client_at("127.0.0.2", SOCK_DGRAM, port);
+	CHECK_INT(send(fd, "hello", 5, 0), 5);
+	CHECK_INT(take_frame(1000), 14 + 20 + 8 + 5);
+	close(fd);
+	end();
+}
+
 /* ---- IPv6 ---- */
 
 enum { IP6 = 40, NEXT6_AT = ETH + 6 };
@@ -1039,6 +1103,8 @@ int main(void)
 	RUN(policy_is_asked_for_what_leaves);
 	RUN(policy_decides_over_pings);
 	RUN(published_port_answers_but_does_not_call);
+	RUN(clients_of_published_tcp_ports);
+	RUN(clients_of_published_udp_ports);
 	RUN(router_is_advertised);
 	RUN(connections_by_ipv6);
 	RUN(port_published_at_ipv6_leads_to_the_guests_address);
