@@ -186,7 +186,7 @@ static void devices_make(struct vmm *vmm)
 		envs[slot] = slot_env(vmm, slot);
 	vmm->vsock = vsock_new(&envs[SLOT_VSOCK]);
 	vmm->fs = fs_new(&envs[SLOT_FS], ABI_FS_TAG);
-	vmm->net = net_new(&envs[SLOT_NET], pod_network_mac, ABI_NET_MTU);
+	vmm->net = net_new(&envs[SLOT_NET], vmm->spec->interface.mac, (uint16_t)vmm->spec->interface.mtu);
 	vmm->rng = rng_new(&envs[SLOT_RNG]);
 	vmm->balloon = balloon_new(&envs[SLOT_BALLOON]);
 	vmm->devs[SLOT_VSOCK] = vsock_dev(vmm->vsock);

@@ -72,7 +72,6 @@ enum {
 	TYPE_AT = 12,
 };
 
-#define NETWORK "10.0.2.0"
 #define NETWORK6 "fd00::"
 #define GATEWAY6 "fd00::2"
 #define DNS6 "fd00::3"
@@ -99,6 +98,7 @@ struct net_slirp {
 	struct egress *egress;
 	struct netrule *clients;
 	size_t client_count;
+	struct in_addr guest4, dns4;
 	struct in6_addr guest6;
 	struct waiting_frame queue[QUEUE_FRAMES];
 	unsigned queue_first, queue_count;
@@ -257,14 +257,13 @@ static bool may_enter(int protocol, const struct sockaddr *from, uint16_t port, 
 	return false;
 }
 
-static void resolvers_add(struct egress *egress)
+static void resolvers_add(const struct net_slirp *slirp)
 {
-	static const char *const own[] = { ABI_NET_DNS, DNS6 };
-	struct netaddr addr;
+	struct netaddr addr = netaddr_of(&slirp->dns4, false);
 
-	for (unsigned i = 0; i < ARRAY_SIZE(own); i++)
-		if (netaddr_parse(own[i], &addr))
-			egress_resolver_add(egress, &addr);
+	egress_resolver_add(slirp->egress, &addr);
+	if (netaddr_parse(DNS6, &addr))
+		egress_resolver_add(slirp->egress, &addr);
 }
 
 /* Most descriptors are the file share's and the streams'. */
@@ -284,7 +283,7 @@ static void policy_set(struct net_slirp *slirp)
 	if (slirp->egress) {
 		policy.may_send = may_send;
 		policy.received = received;
-		resolvers_add(slirp->egress);
+		resolvers_add(slirp);
 	}
 	if (slirp->client_count)
 		policy.may_enter = may_enter;
@@ -431,11 +430,16 @@ static SlirpConfig make_config(const struct net_slirp_config *config)
 		.disable_host_loopback = !config->host_loopback,
 	};
 
-	inet_pton(AF_INET, NETWORK, &slirp.vnetwork);
-	slirp.vnetmask.s_addr = htonl(UINT32_MAX << (32 - ABI_NET_PREFIX));
 	inet_pton(AF_INET, ABI_NET_GATEWAY, &slirp.vhost);
 	inet_pton(AF_INET, ABI_NET_GUEST, &slirp.vdhcp_start);
 	inet_pton(AF_INET, ABI_NET_DNS, &slirp.vnameserver);
+	if (config->prefix_bits) {
+		slirp.vhost.s_addr = htonl(config->gateway);
+		slirp.vdhcp_start.s_addr = htonl(config->guest);
+		slirp.vnameserver.s_addr = htonl(config->dns);
+	}
+	slirp.vnetmask.s_addr = htonl(UINT32_MAX << (32 - (config->prefix_bits ? config->prefix_bits : ABI_NET_PREFIX)));
+	slirp.vnetwork.s_addr = slirp.vhost.s_addr & slirp.vnetmask.s_addr;
 	inet_pton(AF_INET6, NETWORK6, &slirp.vprefix_addr6);
 	inet_pton(AF_INET6, GATEWAY6, &slirp.vhost6);
 	inet_pton(AF_INET6, DNS6, &slirp.vnameserver6);
@@ -466,6 +470,8 @@ struct net_slirp *net_slirp_new(struct loop *loop, struct net *net, const struct
 	slirp->loop = loop;
 	slirp->net = net;
 	slirp->egress = config->egress;
+	slirp->guest4 = wanted.vdhcp_start;
+	slirp->dns4 = wanted.vnameserver;
 	slirp->guest6 = guest6_make(config->mac);
 	slirp->client_count = config->client_count;
 	slirp->clients = xcalloc(config->client_count + 1, sizeof(*slirp->clients));
@@ -592,10 +598,8 @@ static int forward(struct net_slirp *slirp, bool udp, const struct netaddr *addr
 {
 	socklen_t host_bytes, guest_bytes;
 	union any_sockaddr host = sockaddr_make(addr->bytes, addr->is_v6, host_port, &host_bytes), guest;
-	struct in_addr guest4;
 
-	inet_pton(AF_INET, ABI_NET_GUEST, &guest4);
-	guest = sockaddr_make(addr->is_v6 ? (void *)&slirp->guest6 : &guest4, addr->is_v6, guest_port, &guest_bytes);
+	guest = sockaddr_make(addr->is_v6 ? (void *)&slirp->guest6 : &slirp->guest4, addr->is_v6, guest_port, &guest_bytes);
 	errno = 0;
 	if (slirp_add_hostxfwd(slirp->slirp, &host.any, host_bytes, &guest.any, guest_bytes,
 			       (udp ? SLIRP_HOSTFWD_UDP : 0) | (addr->is_v6 ? SLIRP_HOSTFWD_V6ONLY : 0)))

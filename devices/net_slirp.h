@@ -2,7 +2,7 @@
 /*
  * net_slirp: the user-mode network behind devices/net: libslirp inside the event loop. No privileges needed.
  *
- * Guest 10.0.2.15/24, and an address of fd00::/64 by router advertisement; gateway 10.0.2.2 and fd00::2, DNS 10.0.2.3
+ * Where the config says nothing else: guest 10.0.2.15/24, and an address of fd00::/64 by router advertisement; gateway 10.0.2.2 and fd00::2, DNS 10.0.2.3
  * and, where the host has an IPv6 resolver, fd00::3.
  */
 #ifndef DEVICES_NET_SLIRP_H
@@ -25,6 +25,9 @@ struct net_slirp_config {
 	/* Who may reach published ports; copied, addresses and networks alone. client_count 0: everyone. */
 	const struct netrule *clients;
 	size_t client_count;
+	/* IPv4 in the host's byte order, all of one network; prefix_bits 0: those of pod/abi.h */
+	uint32_t guest, gateway, dns;
+	unsigned prefix_bits;
 	uint16_t mtu;
 	bool host_loopback; /* the guest may reach the host's 127.0.0.1 as 10.0.2.2 */
 };

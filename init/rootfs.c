@@ -153,14 +153,22 @@ static bool keeps_resolv_conf(const struct spec_pod *pod)
 	return false;
 }
 
-char *rootfs_hosts(const char *hostname)
+static char *address_text(uint32_t address)
 {
-	return xasprintf("127.0.0.1\tlocalhost\n"
+	return xasprintf("%u.%u.%u.%u", address >> 24, address >> 16 & 255, address >> 8 & 255, address & 255);
+}
+
+char *rootfs_hosts(const struct spec_pod *pod, const char *hostname)
+{
+	char *address = address_text(pod->interface.ip), *text = xasprintf("127.0.0.1\tlocalhost\n"
 			 "::1\tlocalhost ip6-localhost ip6-loopback\n"
 			 "fe00::0\tip6-localnet\n"
 			 "ff02::1\tip6-allnodes\n"
-			 "ff02::2\tip6-allrouters\n" ABI_NET_GUEST "\t%s\n",
-			 hostname);
+			 "ff02::2\tip6-allrouters\n%s\t%s\n",
+			 address, hostname);
+
+	free(address);
+	return text;
 }
 
 /* "word a b\n" behind text, nothing without values. */
@@ -177,11 +185,11 @@ static char *add_words(char *text, const char *word, char **values, size_t count
 
 char *rootfs_resolv_conf(const struct spec_pod *pod)
 {
-	static char fallback[] = ABI_NET_DNS;
-	char *text = xstrdup(""), *server = fallback;
+	char *text = xstrdup(""), *server = address_text(spec_interface_dns(&pod->interface));
 
 	if (!pod->dns_count)
 		text = add_words(text, "nameserver", &server, 1);
+	free(server);
 	for (size_t i = 0; i < pod->dns_count; i++)
 		text = add_words(text, "nameserver", &pod->dns[i], 1);
 	text = add_words(text, "search", pod->dns_search, pod->dns_search_count);
@@ -192,7 +200,7 @@ static void add_generated(struct steps *steps, const struct rootfs *root)
 {
 	const struct spec_container *container = &root->pod->containers[root->container];
 	static const char resolv_conf[] = "/etc/resolv.conf";
-	char *hosts = rootfs_hosts(root->hostname), *resolv = rootfs_resolv_conf(root->pod);
+	char *hosts = rootfs_hosts(root->pod, root->hostname), *resolv = rootfs_resolv_conf(root->pod);
 	const char *const files[][2] = {
 		{"/etc/hosts", steps_text(steps, "%s", hosts)},
 		{resolv_conf, steps_text(steps, "%s", resolv)},

@@ -32,7 +32,7 @@ int rootfs_enter(const struct rootfs *root, char *text, size_t room);
 char *rootfs_pts_path(unsigned container);
 
 /* Generated files. Freed by the caller. */
-char *rootfs_hosts(const char *hostname);
+char *rootfs_hosts(const struct spec_pod *pod, const char *hostname);
 char *rootfs_resolv_conf(const struct spec_pod *pod);
 
 #endif

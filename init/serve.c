@@ -15,6 +15,7 @@
 #include "init/disks.h"
 #include "init/events.h"
 #include "init/milestone.h"
+#include "init/network.h"
 #include "init/rootfs.h"
 #include "lib/log.h"
 #include "lib/util.h"
@@ -145,6 +146,15 @@ static int connect_stream(void *ctx)
 
 static const struct containers_user containers_user = {.connect = connect_stream, .failed = on_failed, .done = on_done};
 
+static void adapt_network(const struct spec_pod *pod)
+{
+	const char *what;
+	int err = network_adapt(&pod->interface, &what);
+
+	if (err)
+		log_warn("network: %s: errno %d", what, -err);
+}
+
 static int on_pod(struct serve *serve, uint32_t target, const void *payload, size_t bytes)
 {
 	struct faults faults = {.first = ""};
@@ -164,6 +174,7 @@ static int on_pod(struct serve *serve, uint32_t target, const void *payload, siz
 	serve->hostname = xasprintf("%.*s", HOSTNAME_BYTES_MAX, name);
 	if (sethostname(serve->hostname, strlen(serve->hostname)) < 0)
 		log_warn("setting the host name: errno %d", errno);
+	adapt_network(serve->pod);
 	serve->containers = containers_new(serve->events, serve->agent, serve->pod, &serve->wire, serve->hostname,
 					   &containers_user, serve);
 	containers_start(serve->containers);

@@ -21,13 +21,14 @@
 /* Disks (volumes of format "raw") are found by their serial, so that their order means nothing. */
 #define ABI_DISK_SERIAL_FMT "vol%u" /* volume index in the spec */
 
-/* The network libslirp gives. */
+/* The network libslirp gives where a pod file ("interfaces") says nothing else. */
 #define ABI_NET_GUEST "10.0.2.15"
 #define ABI_NET_PREFIX 24
 #define ABI_NET_GATEWAY "10.0.2.2"
 #define ABI_NET_DNS "10.0.2.3"
 #define ABI_NET_IFNAME "eth0"
 #define ABI_NET_MTU 65520
+#define ABI_NET_MAC {0x52, 0x54, 0x00, 0x70, 0x6f, 0x64} /* locally administered; each pod's network is its own */
 
 /*
  * Boot trace: init writes one of these bytes to this I/O port at each milestone (ioperm); the host notes the time.

@@ -142,6 +142,7 @@ void spec_free(struct spec_pod *pod)
 	free(pod->ports);
 	pairs_free(pod->labels, pod->label_count);
 	sockets_free(pod->sockets, pod->socket_count);
+	free(pod->interface.ifname);
 	texts_free(pod->internal_networks, pod->internal_count);
 	texts_free(pod->external_networks, pod->external_count);
 	texts_free(pod->network.allow, pod->network.allow_count);

@@ -150,6 +150,15 @@ struct spec_port {
 	bool udp;
 };
 
+/* interfaces: the pod's one network card. IPv4 addresses in the host's byte order. */
+struct spec_interface {
+	char *ifname;
+	uint8_t mac[6];
+	uint32_t ip, gateway; /* of one network, and different */
+	unsigned prefix;      /* bits, 8 to 29 */
+	uint32_t mtu;
+};
+
 enum spec_direction { SPEC_SOCKET_OUT, SPEC_SOCKET_IN };
 
 /* podvm.sockets: a Unix socket of the host and a vsock port, see vm/sockets.h */
@@ -189,6 +198,7 @@ struct spec_pod {
 	size_t volume_count;
 	struct spec_file *files;
 	size_t file_count;
+	struct spec_interface interface;
 	struct spec_port *ports; /* portmappings and containers[].ports together */
 	size_t port_count;
 	/* key "portmappingWhiteLists": networks as lib/netrule.h has them; both empty: everyone may reach the ports */
@@ -216,6 +226,9 @@ void spec_free(struct spec_pod *pod); /* NULL is fine */
 
 /* The pod as JSON with every default filled in; parses back to an equal spec. Freed by the caller. */
 char *spec_print(const struct spec_pod *pod);
+
+/* Where the pod's resolver is: the third address of its network, or the next below that nobody else has. */
+uint32_t spec_interface_dns(const struct spec_interface *interface);
 
 /* True when no container mounts the volume writable: then it is not writable, whatever the guest tries. */
 bool spec_volume_read_only(const struct spec_pod *pod, unsigned volume);

@@ -607,6 +607,7 @@ static void pod_init(struct walk *walk, void *target)
 	(void)walk;
 	text_set(&pod->id, "");
 	text_set(&pod->hostname, "");
+	spec_interface_default(&pod->interface);
 	pod->vcpus = VCPUS_DEFAULT;
 	pod->memory_mb = SPEC_MEMORY_MB_DEFAULT;
 }
@@ -636,7 +637,7 @@ static const struct key pod_keys[] = {
 	KEY("type", value_type, NULL),
 	LABELS(spec_pod),
 	KEY("log", value_ignored, NULL),
-	KEY("interfaces", value_ignored, NULL),
+	KEY("interfaces", value_interfaces, SPEC_INTERFACES, .element = &spec_interface_element),
 	KEY("services", value_ignored, NULL),
 	KEY("portmappingWhiteLists", value_object, "an object: {\"externalNetworks\": [...]}", .shape = &white_shape),
 };

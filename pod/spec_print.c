@@ -100,6 +100,29 @@ static void put_ports(cJSON *root, const struct spec_pod *pod)
 	}
 }
 
+static void put_address(cJSON *object, const char *key, uint32_t address, const char *behind)
+{
+	char *text = xasprintf("%u.%u.%u.%u%s", address >> 24, address >> 16 & 255, address >> 8 & 255, address & 255, behind);
+
+	cJSON_AddStringToObject(object, key, text);
+	free(text);
+}
+
+static void put_interface(cJSON *root, const struct spec_interface *interface)
+{
+	cJSON *object = put_object(cJSON_AddArrayToObject(root, "interfaces"));
+	const uint8_t *m = interface->mac;
+	char prefix[16], mac[18];
+
+	snprintf(prefix, sizeof(prefix), "/%u", interface->prefix);
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
+	put_address(object, "ip", interface->ip, prefix);
+	put_address(object, "gateway", interface->gateway, "");
+	cJSON_AddStringToObject(object, "mac", mac);
+	cJSON_AddNumberToObject(object, "mtu", interface->mtu);
+	cJSON_AddStringToObject(object, "ifname", interface->ifname);
+}
+
 static void put_white_lists(cJSON *root, const struct spec_pod *pod)
 {
 	cJSON *lists = cJSON_AddObjectToObject(root, "portmappingWhiteLists");
@@ -315,6 +338,7 @@ char *spec_print(const struct spec_pod *pod)
 	spec_print_texts(root, "dnsOptions", pod->dns_options, pod->dns_option_count);
 	put_files(root, pod);
 	put_volumes(root, pod);
+	put_interface(root, &pod->interface);
 	put_ports(root, pod);
 	put_white_lists(root, pod);
 	put_containers(root, pod);

@@ -167,6 +167,10 @@ extern const char *const spec_restart_words[], *const spec_encoding_words[], *co
 	*const spec_egress_words[], *const spec_cache_words[], *const spec_ulimit_words[],
 	*const spec_capability_words[];
 extern const struct key spec_option; /* spec_keys.c: option of a volume that is a disk */
+value_fn value_interfaces; /* spec_interface.c */
+extern const struct key spec_interface_element;
+void spec_interface_default(struct spec_interface *interface);
+#define SPEC_INTERFACES "an array of {\"ip\": ..., \"gateway\": ...}"
 value_fn value_sysctls; /* spec_confine.c */
 extern const struct key spec_ulimit; /* spec_confine.c: an element of ulimits */
 extern const struct shape spec_confine; /* spec_confine.c: key "podvm" of a container */

@@ -9,13 +9,10 @@
 #include "lib/log.h"
 #include "lib/netrule.h"
 #include "lib/util.h"
-#include "pod/abi.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-const uint8_t pod_network_mac[6] = {0x52, 0x54, 0x00, 0x70, 0x6f, 0x64};
 
 struct pod_network {
 	struct net *net;
@@ -75,15 +72,20 @@ static struct netrule *clients_make(const struct spec_pod *spec)
 
 static void backend_make(struct pod_network *network, const struct pod_network_config *config)
 {
+	const struct spec_interface *interface = &config->spec->interface;
 	const char *hostname = config->spec->hostname;
 	struct netrule *clients = clients_make(config->spec);
 	struct net_slirp_config slirp = {
 		.hostname = hostname[0] ? hostname : NULL,
-		.mac = pod_network_mac,
+		.mac = interface->mac,
 		.egress = network->egress = egress_make(config->spec),
 		.clients = clients,
 		.client_count = config->spec->internal_count + config->spec->external_count,
-		.mtu = ABI_NET_MTU,
+		.guest = interface->ip,
+		.gateway = interface->gateway,
+		.dns = spec_interface_dns(interface),
+		.prefix_bits = interface->prefix,
+		.mtu = (uint16_t)interface->mtu,
 		.host_loopback = false,
 	};
 

@@ -12,14 +12,9 @@
 #include "pod/spec.h"
 #include "vm/loop.h"
 
-#include <stdint.h>
-
-/* The guest's card: a locally administered address. The pod's network is its own, so all pods may have the same. */
-extern const uint8_t pod_network_mac[6];
-
 struct pod_network_config {
 	struct loop *loop;
-	struct net *net; /* made with pod_network_mac and ABI_NET_MTU */
+	struct net *net; /* made with mac and mtu of spec->interface */
 	const struct spec_pod *spec;
 	const char *pod_file; /* for messages */
 	const char *pcap;     /* file for all frames; NULL: none */

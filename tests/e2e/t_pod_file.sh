@@ -252,17 +252,68 @@ test_pod_file_white_lists() {
 	cat >udp.py <<'PY'
 import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.settimeout(5)
+s.settimeout(2)
 s.bind((sys.argv[1], 0))
 s.connect(("127.0.0.1", 18402))
-try:
-    s.send(b"echo")
-    print(s.recv(100).decode())
-except OSError:
-    print("nothing")
+for i in range(int(sys.argv[2])):
+    try:
+        s.send(b"echo")
+        print(s.recv(100).decode())
+        sys.exit()
+    except OSError:
+        pass
+print("nothing")
 PY
-	equal "$(python3 udp.py 127.0.0.9)" echo
-	equal "$(python3 udp.py 127.0.0.1)" nothing
+	equal "$(python3 udp.py 127.0.0.9 15)" echo
+	equal "$(python3 udp.py 127.0.0.1 2)" nothing
 	kill $pid
 	wait $pid || true
+}
+
+# Another address, name, MTU and card: the pod has it, and all of the network goes on working.
+test_pod_file_interface() {
+	far_address
+	mkdir www
+	echo from-outside >www/page
+	far_web 8791
+	far_web 8792
+	sh_pod p 'ip -o -4 addr show dev net0 | awk "{ print \$4 }"; ip route | grep -c .; ip route | grep -o "default via [0-9.]*"
+		cat /sys/class/net/net0/address /sys/class/net/net0/mtu /etc/resolv.conf; grep "	p$" /etc/hosts
+		ping -c 1 -W 5 172.20.0.1 >/dev/null && echo gateway
+		wget -q -O - http://192.0.2.1:8791/page; wget -q -O - http://192.0.2.1:8792/page 2>/dev/null || echo refused
+		mkdir /www; echo page >/www/page; httpd -p 80 -h /www; echo up; sleep 600' '' \
+		'"interfaces": [{ "ip": "172.20.7.9/16", "gateway": "172.20.0.1", "mac": "52:54:00:12:34:56", "mtu": 1500, "ifname": "net0" }],
+		"portmappings": [{ "containerPort": 80, "hostPort": 18403 }],
+		"podvm": { "network": { "egress": "allow", "allow": ["192.0.2.1:8791"] } }'
+	"$PODVM" p.json >out 2>err &
+	local pid=$!
+	wait_for 120 grep -q up out
+	equal "$(cat out)" "172.20.7.9/16
+2
+default via 172.20.0.1
+52:54:00:12:34:56
+1500
+nameserver 172.20.0.3
+172.20.7.9	p
+gateway
+from-outside
+refused
+up"
+	wait_for 60 sh -c "curl -sf -m 5 http://127.0.0.1:18403/page | grep -q page"
+	kill $pid
+	wait $pid || true
+}
+
+# The resolver of another network still asks the host's, and names open what may be reached.
+test_pod_file_interface_resolves() {
+	far_address
+	dns_server
+	local server=$! code=0
+	echo "nameserver 192.0.2.1" >/etc/resolv.conf || skip "/etc/resolv.conf is not writable"
+	sh_pod p 'cat /etc/resolv.conf; nslookup -type=a www.example.org | grep -c 192.0.2.77; ls /sys/class/net' '' \
+		'"interfaces": [{ "ip": "10.9.8.11/29", "gateway": "10.9.8.10" }], "podvm": { "network": { "egress": "allow", "allow": ["*.example.org"] } }'
+	timeout 180 "$PODVM" p.json >out 2>err || code=$?
+	kill $server
+	equal $code 0
+	equal "$(sed -n 1,2p out | paste -sd,)" "nameserver 10.9.8.9,1"
 }

@@ -107,6 +107,12 @@ static bool network_equal(const struct spec_network *a, const struct spec_networ
 	return SAME(egress) && SAME_TEXTS(allow, allow_count) && rate_equal(&a->rate, &b->rate);
 }
 
+static bool interface_equal(const struct spec_interface *a, const struct spec_interface *b)
+{
+	return SAME_TEXT(ifname) && !memcmp(a->mac, b->mac, sizeof(a->mac)) && SAME(ip) && SAME(gateway) && SAME(prefix) &&
+	       SAME(mtu);
+}
+
 bool spec_equal(const struct spec_pod *a, const struct spec_pod *b)
 {
 	bool same = SAME_TEXT(id) && SAME_TEXT(hostname) && SAME(vcpus) && SAME(memory_mb) && SAME(tty) &&
@@ -114,7 +120,8 @@ bool spec_equal(const struct spec_pod *a, const struct spec_pod *b)
 		    SAME_TEXTS(dns_options, dns_option_count) && SAME(container_count) && SAME(volume_count) &&
 		    SAME(file_count) && SAME(port_count) && SAME(socket_count) &&
 		    SAME_TEXTS(internal_networks, internal_count) && SAME_TEXTS(external_networks, external_count) &&
-		    SAME_PAIRS(labels, label_count) && network_equal(&a->network, &b->network);
+		    SAME_PAIRS(labels, label_count) && network_equal(&a->network, &b->network) &&
+		    interface_equal(&a->interface, &b->interface);
 
 	for (size_t i = 0; same && i < a->container_count; i++)
 		same = container_equal(&a->containers[i], &b->containers[i]);

@@ -553,8 +553,6 @@ static const struct row warning_rows[] = {
 	{POD("\"id\":\"a\",\"ID\":\"b\""), "W: 1:31: id: the key appears again below; the last one counts"},
 	{POD("\"log\":{\"type\":\"syslog\"}"), "W: 1:37: log: not supported yet, ignored"},
 	{POD("\"type\":\"kubernetes\""), "W: 1:38: type: not supported yet, ignored"},
-	{POD("\"interfaces\":[{\"ip\":\"10.0.0.1/8\"}]"), "W: 1:44: interfaces: not supported yet, ignored"},
-	{POD("\"services\":[{\"servicePort\":1}]"), "W: 1:42: services: not supported yet, ignored"},
 	{POD("\"volumes\":[{\"name\":\"v\",\"fstype\":\"ext4\",\"cache\":\"none\",\"option\":{\"user\":\"x\"}}]"),
 	 "W: 1:63: volumes[0].fstype: not supported yet, ignored\n"
 	 "W: 1:78: volumes[0].cache: not supported yet, ignored\n"

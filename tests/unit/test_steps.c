@@ -190,17 +190,19 @@ TEST(resolv_conf_and_hosts)
 {
 	char *servers[] = {(char *)"1.1.1.1", (char *)"8.8.8.8"}, *search[] = {(char *)"a.example", (char *)"b"};
 	char *options[] = {(char *)"ndots:2"};
-	struct spec_pod named = {0};
+	const struct spec_interface interface = {.ip = 0x0a00020f, .gateway = 0x0a000202, .prefix = 24};
+	struct spec_pod named = {.interface = interface};
 	char *text = rootfs_resolv_conf(&named);
 
 	CHECK_STR(text, "nameserver 10.0.2.3\n");
 	free(text);
 	named = (struct spec_pod){.dns = servers, .dns_count = 2, .dns_search = search, .dns_search_count = 2,
-				  .dns_options = options, .dns_option_count = 1};
+				  .dns_options = options, .dns_option_count = 1,
+				  .interface = interface};
 	text = rootfs_resolv_conf(&named);
 	CHECK_STR(text, "nameserver 1.1.1.1\nnameserver 8.8.8.8\nsearch a.example b\noptions ndots:2\n");
 	free(text);
-	text = rootfs_hosts("mypod");
+	text = rootfs_hosts(&named, "mypod");
 	CHECK(has_line(text, "127.0.0.1\tlocalhost"));
 	CHECK(has_line(text, "10.0.2.15\tmypod"));
 	free(text);
