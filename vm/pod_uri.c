@@ -70,7 +70,7 @@ static char *percent_decode(const char *text)
 
 static char *file_fetch(const struct want *want, size_t *bytes)
 {
-	char *path = percent_decode(want->uri + strlen("file://")), *data, *why;
+	char *path = percent_decode(want->uri + strlen("file://")), *data = NULL, *why;
 	struct stat st;
 	int err = stat(path, &st) < 0 ? -errno : 0;
 

@@ -235,9 +235,11 @@ nameserver 192.0.2.99"
 
 # Who is not on the list is cut off at once, over TCP, and gets no answer over UDP.
 test_pod_file_white_lists() {
+	far_address
+	far_address 192.0.2.2/32
 	pod p '{ "image": "ROOT", "command": ["sh", "-c", "mkdir /www; echo page >/www/page; httpd -p 80 -h /www; echo up; exec udp_echo 7777"] }' \
-		'"portmappings": [{ "containerPort": 80, "hostPort": 18401, "hostIP": "0.0.0.0" }, { "containerPort": 7777, "hostPort": 18402, "protocol": "udp" }],
-		"portmappingWhiteLists": { "internalNetworks": ["127.0.0.3"], "externalNetworks": ["127.0.0.8/29"] }'
+		'"portmappings": [{ "containerPort": 80, "hostPort": 18401, "hostIP": "0.0.0.0" }, { "containerPort": 7777, "hostPort": 18402, "protocol": "udp", "hostIP": "0.0.0.0" }],
+		"portmappingWhiteLists": { "internalNetworks": ["127.0.0.3"], "externalNetworks": ["127.0.0.8/29", "192.0.2.1/32"] }'
 	"$PODVM" p.json >out 2>err &
 	local pid=$! address code
 	wait_for 120 grep -q up out
@@ -254,18 +256,17 @@ import socket, sys
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.settimeout(2)
 s.bind((sys.argv[1], 0))
-s.connect(("127.0.0.1", 18402))
 for i in range(int(sys.argv[2])):
     try:
-        s.send(b"echo")
+        s.sendto(b"echo", ("192.0.2.1", 18402))
         print(s.recv(100).decode())
         sys.exit()
     except OSError:
         pass
 print("nothing")
 PY
-	equal "$(python3 udp.py 127.0.0.9 15)" echo
-	equal "$(python3 udp.py 127.0.0.1 2)" nothing
+	equal "$(python3 udp.py 192.0.2.1 15)" echo
+	equal "$(python3 udp.py 192.0.2.2 2)" nothing
 	kill $pid
 	wait $pid || true
 }
