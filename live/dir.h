@@ -3,7 +3,7 @@
  * dir: the state directory, where commands find the pods that run: $XDG_RUNTIME_DIR/podvm, root: /run/podvm, else
  * /tmp/podvm-UID; mode 0700, of this user alone. Each pod has a directory there, named as the pod:
  *
- *	lock		held (flock) by the pod's process for its life: so who is alive is known without asking a pid
+ *	lock		held (F_OFD_SETLK) by the pod's process for its life: so who is alive is known without asking a pid
  *	pod.json	the pod as spec_print() has it, when it runs
  *	pid		of the process that holds the lock, as text
  *	control		the Unix socket it listens on, see live/talk.h
