@@ -32,7 +32,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TRIES_MAX = 1000, NAME_TRIES_MAX = 20, SUFFIX_LETTERS = 5, LISTEN_BACKLOG = 64, LOOK_AGAIN_MS = 10, PID_BYTES_MAX = 32 };
+enum {
+	TRIES_MAX = 1000, /* against pods that end while we begin */
+	NAME_TRIES_MAX = 20,
+	SUFFIX_LETTERS = 5,
+	LISTEN_BACKLOG = 64,
+	LOOK_AGAIN_MS = 10,
+	PID_BYTES_MAX = 32,
+};
 
 struct dir_pod {
 	char name[DIR_NAME_BYTES_MAX + 1];
