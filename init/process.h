@@ -5,7 +5,6 @@
 #ifndef INIT_PROCESS_H
 #define INIT_PROCESS_H
 
-#include "init/user.h"
 #include "pod/spec.h"
 #include "pod/wire.h"
 
@@ -51,18 +50,13 @@ struct process_report {
  */
 int process_spawn(const struct process_plan *plan, struct process *process);
 
+/* clone() into plan's namespaces and cgroup: as fork(), or -1 with errno. */
+pid_t process_clone(const struct process_plan *plan);
+
 /* Next report; false when there is none now. */
 bool process_report_read(int report_fd, struct process_report *report);
 
 /* A wait status as the host wants it: code 0..255, 128+n for signal n. */
 struct wire_exited process_exit_of(int wait_status);
-
-/* Bounding set of a container: Docker's default, and what its file adds and drops. */
-uint64_t process_capabilities(const struct spec_container *container);
-
-/* The environment, ending in NULL: podvm's defaults under what the container sets. Freed by process_env_free(). */
-char **process_env(const struct spec_container *container, const struct user *user, const char *hostname);
-void process_env_free(char **env);
-const char *process_env_get(char *const *env, const char *name); /* NULL when it is not set */
 
 #endif

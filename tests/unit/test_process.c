@@ -4,6 +4,7 @@
  * without dropping anything, so that an ordinary user can run this.
  */
 #include "init/process.h"
+#include "init/program.h"
 #include "init/user.h"
 #include "lib/log.h"
 #include "tests/unit/test.h"
@@ -123,28 +124,28 @@ TEST(environment)
 				  {(char *)"A", (char *)"2"}, {(char *)"AB", (char *)""}};
 	struct spec_container container = {.envs = envs, .env_count = 4};
 	struct user user = {.name = (char *)"www", .home = (char *)"/var/www"};
-	char **env = process_env(&container, &user, "pod");
+	char **env = program_env(&container, &user, "pod");
 	unsigned count = 0;
 
-	CHECK_STR(process_env_get(env, "HOME"), "/x");
-	CHECK_STR(process_env_get(env, "USER"), "www");
-	CHECK_STR(process_env_get(env, "HOSTNAME"), "pod");
-	CHECK_STR(process_env_get(env, "A"), "2");
-	CHECK_STR(process_env_get(env, "AB"), "");
-	CHECK_STR(process_env_get(env, "PATH"), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-	CHECK_STR(process_env_get(env, "TERM"), NULL);
+	CHECK_STR(program_env_get(env, "HOME"), "/x");
+	CHECK_STR(program_env_get(env, "USER"), "www");
+	CHECK_STR(program_env_get(env, "HOSTNAME"), "pod");
+	CHECK_STR(program_env_get(env, "A"), "2");
+	CHECK_STR(program_env_get(env, "AB"), "");
+	CHECK_STR(program_env_get(env, "PATH"), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+	CHECK_STR(program_env_get(env, "TERM"), NULL);
 	while (env[count])
 		count++;
 	CHECK_INT(count, 6);
-	process_env_free(env);
+	program_env_free(env);
 	user.name = (char *)"";
 	container.tty = true;
 	container.env_count = 0;
-	env = process_env(&container, &user, "pod");
-	CHECK_STR(process_env_get(env, "TERM"), "xterm");
-	CHECK_STR(process_env_get(env, "USER"), NULL);
-	CHECK_STR(process_env_get(env, "HOME"), "/var/www");
-	process_env_free(env);
+	env = program_env(&container, &user, "pod");
+	CHECK_STR(program_env_get(env, "TERM"), "xterm");
+	CHECK_STR(program_env_get(env, "USER"), NULL);
+	CHECK_STR(program_env_get(env, "HOME"), "/var/www");
+	program_env_free(env);
 }
 
 /* Runs a command as a container's main process. What it printed in out, its reports' last of each kind in got. */
@@ -278,7 +279,7 @@ TEST(capabilities_added_and_dropped)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct spec_container container = {.cap_add = rows[i].add, .cap_drop = rows[i].drop};
 
-		CHECK_INT(process_capabilities(&container), rows[i].want);
+		CHECK_INT(program_capabilities(&container), rows[i].want);
 	}
 }
 
