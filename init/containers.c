@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * containers: owns, per container, the pipes or terminal, the stream connections and the running process.
- * What starts and stops when is supervise's; how it starts is process's and rootfs's; this file joins them.
+ * containers: owns, per container, the running process. What starts and stops when is supervise's; how it starts is
+ * process's and rootfs's; its pipes or terminal and its streams are channels'; this file joins them.
  *
  * The container's ends of its pipes: without a restart policy PID 1 closes them once the process has them, so that
  * closing standard output or input means to the host what it means to a pipe. With one, PID 1 keeps them
@@ -12,18 +12,16 @@
 #include "init/containers.h"
 
 #include "init/cgroup.h"
+#include "init/channels.h"
 #include "init/disks.h"
 #include "init/process.h"
 #include "init/rootfs.h"
 #include "init/steps.h"
-#include "init/stream.h"
 #include "init/supervise.h"
 #include "lib/log.h"
 #include "lib/util.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -31,16 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <termios.h>
 #include <unistd.h>
-
-#ifndef TIOCGPTPEER
-#define TIOCGPTPEER _IO('T', 0x41)
-#endif
-
-enum { STREAMS = 3 };
 
 struct container {
 	struct containers *all;
@@ -52,13 +41,9 @@ struct container {
 	struct process_report failure; /* kind 0: none */
 	int main_status;	       /* -1: not told */
 	bool has_run, is_frozen;
-	int ends[STREAMS]; /* the container's ends of its pipes; with a terminal, all the same; -1: closed */
-	int master;	   /* of the terminal; the stream's, looked at for window sizes only; -1: none */
-	struct stream *streams[STREAMS];
-	unsigned streams_open; /* to the host, not finished */
+	struct channels channels;
 	uint64_t oom_kills;
-	bool has_ended;
-	struct wire_exited exited;
+	struct wire_exited exited; /* once it has ended for good */
 };
 
 struct containers {
@@ -77,99 +62,37 @@ struct containers {
 
 /* ---- streams ---- */
 
-static void close_ends(struct container *container)
+/* The process has gone and all it wrote was sent: only now the host is told. */
+static void on_over(void *ctx)
 {
-	int last = -1;
-
-	for (int i = 0; i < STREAMS; i++) {
-		if (container->ends[i] >= 0 && container->ends[i] != last)
-			close(container->ends[i]);
-		last = container->ends[i] >= 0 ? container->ends[i] : last;
-		container->ends[i] = -1;
-	}
-}
-
-/* Tells the host once the process has gone and all it wrote was sent. */
-static void tell_if_over(struct container *container)
-{
+	struct container *container = ctx;
 	struct containers *all = container->all;
 
-	if (!container->has_ended || container->streams_open || !all->left)
-		return;
-	container->has_ended = false;
 	agent_send(all->agent, WIRE_EXITED, container->index, &container->exited, sizeof(container->exited));
 	if (--all->left == 0)
 		all->user->done(all->ctx);
 }
 
-static void on_finished(void *ctx)
+static int connect_stream(void *ctx)
 {
-	struct container *container = ctx;
+	struct containers *all = ((struct container *)ctx)->all;
 
-	container->streams_open--;
-	tell_if_over(container);
+	return all->user->connect(all->ctx);
 }
 
-/* local becomes the stream's. */
-static int add_stream(struct container *container, unsigned slot, enum wire_stream kind, int local)
+static const struct channels_user channels_user = {.connect = connect_stream, .over = on_over};
+
+static int open_channels(struct container *container)
 {
-	struct containers *all = container->all;
-	int socket = all->user->connect(all->ctx);
+	char *ptmx;
+	int err;
 
-	if (socket < 0) {
-		close(local);
-		return socket;
-	}
-	container->streams[slot] = stream_new(all->events, socket, local, container->index, kind, on_finished,
-					      container);
-	container->streams_open += kind != WIRE_STDIN;
-	return 0;
-}
-
-static int open_terminal(struct container *container)
-{
-	char *pts = rootfs_pts_path(container->index), *ptmx = xasprintf("%s/ptmx", pts);
-	int unlock = 0;
-
-	container->master = open(ptmx, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (!container->spec->tty)
+		return channels_open_pipes(&container->channels);
+	ptmx = rootfs_ptmx_path(container->index);
+	err = channels_open_terminal(&container->channels, ptmx);
 	free(ptmx);
-	free(pts);
-	if (container->master < 0 || ioctl(container->master, TIOCSPTLCK, &unlock) < 0)
-		return -errno;
-	return add_stream(container, 0, WIRE_TTY, container->master);
-}
-
-static int open_pipes(struct container *container)
-{
-	static const enum wire_stream kinds[STREAMS] = {WIRE_STDIN, WIRE_STDOUT, WIRE_STDERR};
-
-	for (unsigned i = 0; i < STREAMS; i++) {
-		int pair[2], ours = kinds[i] == WIRE_STDIN ? 1 : 0, err;
-
-		if (pipe2(pair, O_CLOEXEC) < 0)
-			return -errno;
-		container->ends[i] = pair[!ours];
-		err = add_stream(container, i, kinds[i], pair[ours]);
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-/*
- * The terminal's other end, freshly opened at each start: the last one may have been hung up. The old one is closed
- * after that, so that the master never sees itself alone.
- */
-static int open_slave(struct container *container)
-{
-	int slave = ioctl(container->master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-
-	if (slave < 0)
-		return -errno;
-	close_ends(container);
-	for (int i = 0; i < STREAMS; i++)
-		container->ends[i] = slave;
-	return 0;
+	return err;
 }
 
 /* ---- processes ---- */
@@ -252,12 +175,12 @@ static int start(void *ctx, unsigned index)
 				    .confine = true,
 				    .enter = enter,
 				    .ctx = &container->rootfs};
-	int err = container->spec->tty ? open_slave(container) : 0;
+	int err = container->spec->tty ? channels_renew_terminal(&container->channels) : 0;
 
 	plan.cgroup_fd = open_cgroup(container);
 	if (all->has_failed)
 		return -ECANCELED;
-	memcpy(plan.stdio, container->ends, sizeof(plan.stdio));
+	memcpy(plan.stdio, container->channels.ends, sizeof(plan.stdio));
 	if (!err)
 		err = process_spawn(&plan, &container->process);
 	if (plan.cgroup_fd >= 0)
@@ -268,7 +191,7 @@ static int start(void *ctx, unsigned index)
 		return err;
 	}
 	if (container->spec->restart == SPEC_RESTART_NEVER && !container->spec->tty)
-		close_ends(container);
+		channels_close_ends(&container->channels);
 	container->rootfs.first = false;
 	container->failure.kind = 0;
 	container->main_status = -1;
@@ -310,13 +233,7 @@ static void ended(void *ctx, unsigned index, const struct wire_exited *exited)
 	struct container *container = &((struct containers *)ctx)->table[index];
 
 	container->exited = *exited;
-	container->has_ended = true;
-	close_ends(container);
-	container->streams_open++; /* holds the news back until all streams were told */
-	for (int i = 0; i < STREAMS; i++)
-		if (container->streams[i])
-			stream_end(container->streams[i]);
-	on_finished(container);
+	channels_end(&container->channels);
 }
 
 static const struct supervise_user supervise_user = {
@@ -409,8 +326,9 @@ struct containers *containers_new(struct events *events, struct agent *agent, co
 		const struct spec_container *spec = &pod->containers[i];
 
 		all->table[i] = (struct container){
-			.all = all, .index = i, .spec = spec, .master = -1, .ends = {-1, -1, -1},
+			.all = all, .index = i, .spec = spec,
 			.rootfs = {.pod = pod, .wire = wire, .container = i, .hostname = hostname, .first = true}};
+		channels_init(&all->table[i].channels, events, i, &channels_user, &all->table[i]);
 		policies[i] = spec->restart;
 		stop_signals[i] = stop_signal_of(all, spec);
 	}
@@ -459,7 +377,7 @@ void containers_start(struct containers *all)
 			fail(all, "container %s has no command", container->spec->name);
 			return;
 		}
-		err = container->spec->tty ? open_terminal(container) : open_pipes(container);
+		err = open_channels(container);
 		if (err)
 			fail(all, "container %s: streams: %s", container->spec->name, strerror(-err));
 	}
@@ -476,11 +394,8 @@ void containers_signal(struct containers *all, uint32_t target, int signo)
 
 void containers_winsize(struct containers *all, uint32_t target, const struct wire_winsize *size)
 {
-	const struct winsize window = {.ws_row = size->rows, .ws_col = size->cols};
-
-	/* The stream closes the master when the host hangs up; a size that comes then finds no terminal. */
-	if (target < all->pod->container_count && all->table[target].master >= 0 && all->table[target].streams_open)
-		ioctl(all->table[target].master, TIOCSWINSZ, &window);
+	if (target < all->pod->container_count)
+		channels_winsize(&all->table[target].channels, size->rows, size->cols);
 }
 
 void containers_stop(struct containers *all, uint32_t grace_ms)

@@ -10,7 +10,7 @@
  *	/run/podvm/disk		volumes that are disks (init/disks.c)
  *	/run/podvm/c0/rw	tmpfs with the upper and work directories of container 0
  *	/run/podvm/c0/root	overlay of both: survives a restart of the container
- *	/run/podvm/c0/pts	pseudo terminals, if it has one (PID 1 holds the master)
+ *	/run/podvm/c0/pts	its pseudo terminals: PID 1 holds the masters of those it was given
  *
  * Each start of a container clones the mount namespace, so all further mounts are the container's own and vanish with
  * it. The overlay becomes the root by pivot_root("." over "."): possible because PID 1 has moved from rootfs, which can
@@ -19,6 +19,10 @@
  * and an absolute target one of the new. That is more than a trick: a link in an image, say /data -> /run/podvm/c1,
  * can lead only to the container itself. (Setting mounts up from outside, as chroot-less tools do, resolves such links
  * in the wrong root.) At last the old root is detached, with everything mounted in it.
+ *
+ * Every container has pseudo terminals of PID 1's making, with a terminal or without: a further process (init/execs.c) may
+ * want one, and PID 1 must not open a path that the container can change. Here the container can not: below pts
+ * nothing can be made or renamed by anyone, and mounts over it are seen in the container alone.
  *
  * Order inside: generated files first, so that a volume at /etc hides rather than receives them; then /proc, /dev and
  * /sys; then volumes, which may lie below those; then the pod's files, which may lie in a volume.
@@ -66,12 +70,12 @@ bool rootfs_needs_fs(const struct spec_pod *pod, const struct wire_pod *wire)
 	return false;
 }
 
-char *rootfs_pts_path(unsigned container)
+char *rootfs_ptmx_path(unsigned container)
 {
-	return xasprintf("/" BASE "/c%u/pts", container);
+	return xasprintf("/" BASE "/c%u/pts/ptmx", container);
 }
 
-static void add_layers(struct steps *steps, const struct spec_container *container, unsigned index)
+static void add_layers(struct steps *steps, unsigned index)
 {
 	const char *at = steps_text(steps, "/" BASE "/c%u", index);
 	const char *rw = steps_text(steps, "%s/rw", at), *root = steps_text(steps, "%s/root", at);
@@ -87,8 +91,6 @@ static void add_layers(struct steps *steps, const struct spec_container *contain
 	steps_add(steps, (struct step){STEP_MOUNT, .source = "overlay", .target = root, .type = "overlay",
 				       .data = steps_text(steps, "lowerdir=%s,upperdir=%s/upper,workdir=%s/work", lower,
 							  rw, rw)});
-	if (!container->tty)
-		return;
 	at = steps_text(steps, "%s/pts", at);
 	steps_add(steps, (struct step){STEP_MKDIR, .target = at, .mode = 0755});
 	steps_add(steps, (struct step){STEP_MOUNT, .source = "devpts", .target = at, .type = "devpts",
@@ -116,7 +118,7 @@ void rootfs_pod_steps(struct steps *steps, const struct spec_pod *pod, const str
 			steps_add(steps, (struct step){STEP_MKDIR, .mode = 0777,
 						       .target = steps_text(steps, "/" BASE "/private/vol%zu", i)});
 	for (size_t i = 0; i < pod->container_count; i++)
-		add_layers(steps, &pod->containers[i], (unsigned)i);
+		add_layers(steps, (unsigned)i);
 }
 
 /* Where a file definition goes: a path ending in '/' takes the file's name. */
@@ -270,13 +272,10 @@ static void add_devices(struct steps *steps, bool tty, unsigned index)
 	steps_add(steps, (struct step){STEP_BIND, .source = BASE "/shm", .target = "/dev/shm", .flags = GUARDED});
 	steps_add(steps, (struct step){STEP_MOUNT, .optional = true, .source = "mqueue", .target = "/dev/mqueue",
 				       .type = "mqueue", .flags = GUARDED});
-	if (!tty) {
-		steps_add(steps, (struct step){STEP_MOUNT, .source = "devpts", .target = "/dev/pts", .type = "devpts",
-					       .flags = MS_NOSUID | MS_NOEXEC, .data = "mode=620,gid=5,ptmxmode=666"});
-		return;
-	}
 	steps_add(steps, (struct step){STEP_BIND, .source = steps_text(steps, BASE "/c%u/pts", index),
 				       .target = "/dev/pts", .flags = MS_NOSUID | MS_NOEXEC});
+	if (!tty)
+		return;
 	steps_add(steps, (struct step){STEP_FILE, .target = "/dev/console", .mode = 0600});
 	steps_add(steps, (struct step){STEP_BIND, .source = "/dev/pts/0", .target = "/dev/console"});
 }

@@ -28,8 +28,8 @@ void rootfs_container_steps(struct steps *steps, const struct rootfs *root);
 /* A container's own process, in fresh mount, PID and cgroup namespaces. 0, or -errno and why in text. */
 int rootfs_enter(const struct rootfs *root, char *text, size_t room);
 
-/* Path of the pseudo terminals of a container with tty, mounted by rootfs_pod_steps(). Freed by the caller. */
-char *rootfs_pts_path(unsigned container);
+/* Path of the multiplexer of a container's pseudo terminals, mounted by rootfs_pod_steps(). Freed by the caller. */
+char *rootfs_ptmx_path(unsigned container);
 
 /* Generated files. Freed by the caller. */
 char *rootfs_hosts(const struct spec_pod *pod, const char *hostname);

@@ -86,6 +86,9 @@ TEST(pod_steps)
 		  "mkdir /run/podvm/c0/rw/work mode 0700\n"
 		  "mount /run/podvm/c0/root from overlay type overlay data lowerdir=/run/podvm/fs/root0,"
 		  "upperdir=/run/podvm/c0/rw/upper,workdir=/run/podvm/c0/rw/work\n"
+		  "mkdir /run/podvm/c0/pts mode 0755\n"
+		  "mount /run/podvm/c0/pts from devpts type devpts "
+		  "data mode=620,gid=5,ptmxmode=666 flags nosuid,noexec\n"
 		  "mkdir /run/podvm/c1/rw mode 0700\n"
 		  "mkdir /run/podvm/c1/root mode 0755\n"
 		  "mount /run/podvm/c1/rw from tmpfs type tmpfs data mode=700\n"
@@ -117,8 +120,8 @@ TEST(container_steps)
 	CHECK(has_line(text, "bind /conf/app.conf from run/podvm/fs/vol1 flags ro,nodev"));
 	CHECK(has_line(text, "mkdir /disk mode 0755"));
 	CHECK(has_line(text, "bind /disk from run/podvm/disk/vol3 flags nodev"));
-	CHECK(has_line(text, "mount /dev/pts from devpts type devpts data mode=620,gid=5,ptmxmode=666 "
-			     "flags nosuid,noexec"));
+	CHECK(has_line(text, "bind /dev/pts from run/podvm/c0/pts flags nosuid,noexec"));
+	CHECK(!strstr(text, "/dev/console"));
 	CHECK(has_line(text, "mask /proc/kcore (optional)"));
 	CHECK(has_line(text, "bind /proc/sys from /proc/sys flags ro,nosuid,nodev,noexec (optional)"));
 	CHECK(has_line(text, "mkdir /work mode 0755"));
