@@ -28,7 +28,6 @@
 
 enum {
 	FILE_BYTES_MAX = 4096,
-	PATH_BYTES = 64,
 	PIDS_PER_MB = 2,
 	PIDS_MAX = 16384,
 	CPU_PERIOD_US = 100000,
@@ -44,14 +43,19 @@ bool cgroup_is_needed(const struct spec_container *container)
 	return container->pids || container->memory_mb || container->cpu_milli;
 }
 
+void cgroup_path(unsigned container, char *path)
+{
+	snprintf(path, CGROUP_PATH_BYTES, ROOT "/c%u", container);
+}
+
 static void path_of(unsigned container, const char *file, char *path)
 {
-	snprintf(path, PATH_BYTES, ROOT "/c%u/%s", container, file);
+	snprintf(path, CGROUP_PATH_BYTES, ROOT "/c%u/%s", container, file);
 }
 
 static int put(unsigned container, const char *file, const char *value)
 {
-	char path[PATH_BYTES];
+	char path[CGROUP_PATH_BYTES];
 	int fd, err;
 
 	path_of(container, file, path);
@@ -118,7 +122,7 @@ static int set_limits(const struct spec_pod *pod, unsigned index, char *text, si
 
 int cgroup_open(const struct spec_pod *pod, unsigned container, char *text, size_t room)
 {
-	char path[PATH_BYTES];
+	char path[CGROUP_PATH_BYTES];
 	int fd, err;
 
 	path_of(container, "", path);
@@ -137,7 +141,7 @@ int cgroup_open(const struct spec_pod *pod, unsigned container, char *text, size
 
 uint64_t cgroup_oom_kills(unsigned container)
 {
-	char path[PATH_BYTES], *text, *at;
+	char path[CGROUP_PATH_BYTES], *text, *at;
 	size_t bytes;
 	uint64_t count = 0;
 

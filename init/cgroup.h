@@ -21,6 +21,10 @@ int cgroup_open(const struct spec_pod *pod, unsigned container, char *text, size
 /* True when the container's file asks for a limit that only a cgroup gives. */
 bool cgroup_is_needed(const struct spec_container *container);
 
+/* The directory of a container's cgroup into path, of CGROUP_PATH_BYTES. */
+enum { CGROUP_PATH_BYTES = 64 };
+void cgroup_path(unsigned container, char *path);
+
 /* How many of its processes the OOM killer took so far, for a limit of its own or for want of memory in the pod. */
 uint64_t cgroup_oom_kills(unsigned container);
 

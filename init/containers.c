@@ -16,6 +16,7 @@
 #include "init/disks.h"
 #include "init/process.h"
 #include "init/rootfs.h"
+#include "init/stats.h"
 #include "init/steps.h"
 #include "init/supervise.h"
 #include "lib/log.h"
@@ -40,7 +41,8 @@ struct container {
 	struct events_watch report;
 	struct process_report failure; /* kind 0: none */
 	int main_status;	       /* -1: not told */
-	bool has_run, is_frozen;
+	bool has_run;	       /* ever */
+	bool is_up, is_frozen; /* its main process executes; it was stopped */
 	struct channels channels;
 	uint64_t oom_kills;
 	struct wire_exited exited; /* once it has ended for good */
@@ -120,7 +122,7 @@ static void take_report(struct container *container, const struct process_report
 	case PROCESS_RUNNING:
 		if (container->failure.kind)
 			return;
-		container->has_run = true;
+		container->has_run = container->is_up = true;
 		agent_send(all->agent, WIRE_STARTED, container->index, NULL, 0);
 		return;
 	case PROCESS_FAILED:
@@ -285,7 +287,7 @@ void containers_reaped(struct containers *all, pid_t pid, int wait_status)
 	on_report(container, EPOLLHUP);
 	close(container->report.fd);
 	container->process.pid = 0;
-	container->is_frozen = false;
+	container->is_up = container->is_frozen = false;
 	exited = exit_of(container, wait_status);
 	failed = container->failure.kind != 0;
 	if (failed && exited.code == EXIT_PODVM && !container->has_run) {
@@ -396,6 +398,58 @@ void containers_winsize(struct containers *all, uint32_t target, const struct wi
 {
 	if (target < all->pod->container_count)
 		channels_winsize(&all->table[target].channels, size->rows, size->cols);
+}
+
+static const char *why_not_up(const struct containers *all, uint32_t index)
+{
+	static const char *const reasons[] = {
+		[WIRE_STATE_PENDING] = "has not started yet",
+		[WIRE_STATE_RUNNING] = "is starting",
+		[WIRE_STATE_WAITING] = "is not running; it waits to start again",
+		[WIRE_STATE_ENDED] = "has ended",
+	};
+
+	return reasons[supervise_state(all->supervise, index)];
+}
+
+int containers_home(const struct containers *all, uint32_t index, struct joined_home *home, char *text, size_t room)
+{
+	const struct container *container;
+	const char *why = NULL;
+
+	if (index >= all->pod->container_count) {
+		snprintf(text, room, "the pod has no container %u", index);
+		return -ENOENT;
+	}
+	container = &all->table[index];
+	if (!container->is_up)
+		why = why_not_up(all, index);
+	else if (container->is_frozen)
+		why = "is stopped; it has to be continued first";
+	if (why) {
+		snprintf(text, room, "container %s %s", container->spec->name, why);
+		return -EAGAIN;
+	}
+	home->cgroup_fd = cgroup_open(all->pod, index, text, room);
+	if (home->cgroup_fd < 0 && cgroup_is_needed(container->spec))
+		return home->cgroup_fd;
+	home->spec = container->spec;
+	home->hostname = container->rootfs.hostname;
+	home->init = container->process.pid;
+	home->ptmx = rootfs_ptmx_path(index);
+	return 0;
+}
+
+void containers_use(const struct containers *all, struct wire_use *uses)
+{
+	char path[CGROUP_PATH_BYTES];
+
+	for (unsigned i = 0; i < all->pod->container_count; i++) {
+		cgroup_path(i, path);
+		stats_of_cgroup(path, &uses[i]);
+		uses[i].state = supervise_state(all->supervise, i);
+		uses[i].restarts = supervise_restarts(all->supervise, i);
+	}
 }
 
 void containers_stop(struct containers *all, uint32_t grace_ms)

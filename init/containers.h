@@ -5,6 +5,7 @@
 
 #include "init/agent.h"
 #include "init/events.h"
+#include "init/joined.h"
 #include "pod/spec.h"
 #include "pod/wire.h"
 
@@ -36,6 +37,13 @@ void containers_reaped(struct containers *containers, pid_t pid, int wait_status
 void containers_signal(struct containers *containers, uint32_t target, int signo);
 void containers_winsize(struct containers *containers, uint32_t target, const struct wire_winsize *size);
 void containers_stop(struct containers *containers, uint32_t grace_ms);
+
+/* For a further process: 0 and *home, or -errno and in text why the container can take none. As joined_user's find(). */
+int containers_home(const struct containers *containers, uint32_t container, struct joined_home *home, char *text,
+		    size_t room);
+
+/* An entry per container, in their order. */
+void containers_use(const struct containers *containers, struct wire_use *uses);
 
 /* SIGKILL to all that runs: the end is near. NULL is fine. */
 void containers_kill(struct containers *containers);

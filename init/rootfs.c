@@ -20,7 +20,7 @@
  * can lead only to the container itself. (Setting mounts up from outside, as chroot-less tools do, resolves such links
  * in the wrong root.) At last the old root is detached, with everything mounted in it.
  *
- * Every container has pseudo terminals of PID 1's making, with a terminal or without: a further process (init/execs.c) may
+ * Every container has pseudo terminals of PID 1's making, with a terminal or without: a further process (init/joined.c) may
  * want one, and PID 1 must not open a path that the container can change. Here the container can not: below pts
  * nothing can be made or renamed by anyone, and mounts over it are seen in the container alone.
  *

@@ -14,9 +14,12 @@
 #include "init/containers.h"
 #include "init/disks.h"
 #include "init/events.h"
+#include "init/joined.h"
 #include "init/milestone.h"
 #include "init/network.h"
 #include "init/rootfs.h"
+#include "init/stats.h"
+#include "init/timekeeping.h"
 #include "lib/log.h"
 #include "lib/util.h"
 #include "pod/abi.h"
@@ -44,6 +47,7 @@
 enum {
 	HOSTNAME_BYTES_MAX = 63,
 	LEAVE_MS = 200, /* for the host to take the last frames and hang up */
+	EXECS_MS = 1000, /* for further processes' output to go, once all containers have ended */
 };
 
 struct serve {
@@ -55,6 +59,9 @@ struct serve {
 	struct spec_pod *pod;
 	char *hostname;
 	struct containers *containers;
+	struct joined *execs;
+	struct events_timer execs_limit;
+	bool containers_done;
 };
 
 /* ---- the end ---- */
@@ -84,16 +91,38 @@ static void on_failed(void *ctx, const char *text)
 	leave(serve);
 }
 
-static void on_done(void *ctx)
+static _Noreturn void finish(struct serve *serve)
 {
-	struct serve *serve = ctx;
-
 	/* Only what came from the host can hold anything that outlives the machine. */
 	if (serve->pod && rootfs_needs_fs(serve->pod, &serve->wire))
 		sync();
 	put_down(serve);
 	agent_send(serve->agent, WIRE_DONE, 0, NULL, 0);
 	leave(serve);
+}
+
+static void on_execs_limit(void *ctx)
+{
+	finish(ctx);
+}
+
+/* Every container has ended, and with them every further process; what those wrote last may still be on its way. */
+static void on_done(void *ctx)
+{
+	struct serve *serve = ctx;
+
+	if (joined_is_idle(serve->execs))
+		finish(serve);
+	serve->containers_done = true;
+	events_timer_set(serve->events, &serve->execs_limit, clock_mono_ns() + EXECS_MS * UINT64_C(1000000));
+}
+
+static void on_execs_idle(void *ctx)
+{
+	struct serve *serve = ctx;
+
+	if (serve->containers_done)
+		finish(serve);
 }
 
 static void on_lost(void *ctx)
@@ -146,6 +175,15 @@ static int connect_stream(void *ctx)
 
 static const struct containers_user containers_user = {.connect = connect_stream, .failed = on_failed, .done = on_done};
 
+static int find_home(void *ctx, uint32_t container, struct joined_home *home, char *text, size_t room)
+{
+	struct serve *serve = ctx;
+
+	return containers_home(serve->containers, container, home, text, room);
+}
+
+static const struct joined_user joined_user = {.connect = connect_stream, .find = find_home, .idle = on_execs_idle};
+
 static void adapt_network(const struct spec_pod *pod)
 {
 	const char *what;
@@ -184,6 +222,11 @@ static int on_pod(struct serve *serve, uint32_t target, const void *payload, siz
 
 /* ---- frames ---- */
 
+static bool is_exec(uint32_t target)
+{
+	return target >= WIRE_EXEC_FIRST && target != WIRE_ALL;
+}
+
 static int on_signal(struct serve *serve, uint32_t target, const void *payload, size_t bytes)
 {
 	struct wire_signal frame;
@@ -191,7 +234,11 @@ static int on_signal(struct serve *serve, uint32_t target, const void *payload, 
 	if (bytes != sizeof(frame))
 		return -EPROTO;
 	memcpy(&frame, payload, sizeof(frame));
-	if (serve->containers && frame.signo > 0 && frame.signo < NSIG)
+	if (!serve->containers || !frame.signo || frame.signo >= NSIG)
+		return 0;
+	if (is_exec(target))
+		joined_signal(serve->execs, target, (int)frame.signo);
+	else
 		containers_signal(serve->containers, target, (int)frame.signo);
 	return 0;
 }
@@ -203,7 +250,9 @@ static int on_winsize(struct serve *serve, uint32_t target, const void *payload,
 	if (bytes != sizeof(frame))
 		return -EPROTO;
 	memcpy(&frame, payload, sizeof(frame));
-	if (serve->containers)
+	if (is_exec(target))
+		joined_winsize(serve->execs, target, &frame);
+	else if (serve->containers)
 		containers_winsize(serve->containers, target, &frame);
 	return 0;
 }
@@ -219,7 +268,54 @@ static int on_stop(struct serve *serve, uint32_t target, const void *payload, si
 	if (serve->containers)
 		containers_stop(serve->containers, frame.grace_ms);
 	else
-		on_done(serve); /* there was nothing to stop */
+		finish(serve); /* there was nothing to stop */
+	return 0;
+}
+
+static int on_exec(struct serve *serve, uint32_t target, const void *payload, size_t bytes)
+{
+	struct wire_exec frame;
+
+	if (bytes < sizeof(frame) || !serve->containers)
+		return -EPROTO;
+	memcpy(&frame, payload, sizeof(frame));
+	joined_start(serve->execs, target, &frame, (const char *)payload + sizeof(frame), bytes - sizeof(frame));
+	return 0;
+}
+
+static int on_stats(struct serve *serve, uint32_t target, const void *payload, size_t bytes)
+{
+	struct wire_use uses[SPEC_CONTAINERS_MAX];
+	struct wire_stats stats;
+	uint8_t answer[sizeof(stats) + sizeof(uses)];
+
+	(void)payload;
+	if (bytes || !serve->containers)
+		return -EPROTO;
+	stats_of_machine(&stats);
+	containers_use(serve->containers, uses);
+	stats.containers = (uint32_t)serve->pod->container_count;
+	for (size_t i = 0; i < stats.containers; i++)
+		stats.processes += uses[i].pids == UINT64_MAX ? 0 : (uint32_t)uses[i].pids;
+	memcpy(answer, &stats, sizeof(stats));
+	memcpy(answer + sizeof(stats), uses, stats.containers * sizeof(uses[0]));
+	agent_send(serve->agent, WIRE_STATS, target, answer, sizeof(stats) + stats.containers * sizeof(uses[0]));
+	return 0;
+}
+
+static int on_time(struct serve *serve, uint32_t target, const void *payload, size_t bytes)
+{
+	struct wire_time frame;
+	int err;
+
+	(void)serve;
+	(void)target;
+	if (bytes != sizeof(frame))
+		return -EPROTO;
+	memcpy(&frame, payload, sizeof(frame));
+	err = timekeeping_follow(frame.realtime_ns);
+	if (err)
+		log_warn("following the host's clock: errno %d", -err);
 	return 0;
 }
 
@@ -231,6 +327,9 @@ static const struct {
 	{WIRE_SIGNAL, on_signal},
 	{WIRE_WINSIZE, on_winsize},
 	{WIRE_STOP, on_stop},
+	{WIRE_EXEC, on_exec},
+	{WIRE_STATS_ASK, on_stats},
+	{WIRE_TIME, on_time},
 };
 
 static int on_frame(void *ctx, const struct wire_header *header, const void *payload)
@@ -255,7 +354,7 @@ static void on_child(void *ctx, uint32_t happened)
 	while (read(serve->signals.fd, &info, sizeof(info)) > 0)
 		;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (serve->containers)
+		if (serve->containers && !joined_reaped(serve->execs, pid, status))
 			containers_reaped(serve->containers, pid, status);
 }
 
@@ -282,6 +381,8 @@ _Noreturn void serve(const struct serve_link *link)
 	self.events = events_new();
 	watch_children(&self);
 	self.agent = agent_new(self.events, link->control, on_frame, on_lost, &self);
+	self.execs = joined_new(self.events, self.agent, &joined_user, &self);
+	self.execs_limit = (struct events_timer){.fn = on_execs_limit, .ctx = &self};
 	/* The template point: nothing in this machine belongs to one pod yet. */
 	agent_send(self.agent, WIRE_READY, 0, &ready, sizeof(ready));
 	for (;;)

@@ -8,9 +8,14 @@
  * room does not look at its source, so the pipe or the connection fills up and the writer waits. A descriptor nobody
  * asks anything of is out of epoll altogether, because hang-ups come unasked and would keep the loop spinning.
  *
- * End of output. A pipe is at its end when the last writer is gone, but a process of another container may have been
- * handed one; and PID 1 keeps a terminal's other end open. Once the container has ended, therefore, a source found
- * empty is at its end. That is exact for a terminal, too: before it says EAGAIN the kernel hands over what is under way.
+ * End of output. A pipe is at its end when the last writer is gone, but a process of another container, or one that an
+ * exec left behind, may hold one; and PID 1 keeps a terminal's other end open. Once the process has ended, therefore, a
+ * source found empty is at its end. That is exact for a terminal, too: before it says EAGAIN the kernel hands over what
+ * is under way. And since such a holder may write on and on, no more is read than the source can have held by then.
+ *
+ * Buffers. A flow has one only while something is in it, and gives it back when it is empty: silent streams cost nothing,
+ * however many. One that was given back is kept, so that a flow that fills and empties its buffer in the same turn,
+ * which is what most do, asks for no memory.
  */
 #define _GNU_SOURCE
 
@@ -22,8 +27,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+enum { TTY_REST_BYTES = 128 << 10 }; /* twice what the kernel lets wait between a terminal's two sides */
 
 struct flow {
 	bool used;
@@ -31,7 +39,8 @@ struct flow {
 	bool sink_gone;	   /* what is read is thrown away */
 	bool closed;	   /* the end was passed on to the sink */
 	size_t at, end;
-	uint8_t *buffer; /* STREAM_BUFFER_BYTES, made when first needed: most streams of most pods stay silent */
+	size_t left;	 /* of the source, at most: it is at its end after that */
+	uint8_t *buffer; /* STREAM_BUFFER_BYTES; NULL while nothing is in it */
 };
 
 struct stream {
@@ -91,6 +100,26 @@ static void finish(struct stream *stream)
 		stream->finished(stream->ctx);
 }
 
+static uint8_t *spare;
+
+static void take_buffer(struct flow *flow)
+{
+	if (flow->buffer)
+		return;
+	flow->buffer = spare ? spare : xmalloc(STREAM_BUFFER_BYTES);
+	spare = NULL;
+}
+
+static void give_buffer(struct flow *flow)
+{
+	flow->at = flow->end = 0;
+	if (spare)
+		free(flow->buffer);
+	else
+		spare = flow->buffer;
+	flow->buffer = NULL;
+}
+
 /* Reads once. A source that has ended, or is broken, which is the same to us, is marked so. */
 static void fill(struct flow *flow, int source, bool empty_is_end)
 {
@@ -98,13 +127,17 @@ static void fill(struct flow *flow, int source, bool empty_is_end)
 
 	if (!has_room(flow))
 		return;
-	if (!flow->buffer)
-		flow->buffer = xmalloc(STREAM_BUFFER_BYTES);
-	got = read(source, flow->buffer + flow->end, STREAM_BUFFER_BYTES - flow->end);
-	if (got > 0)
+	take_buffer(flow);
+	got = read(source, flow->buffer + flow->end, MIN(flow->left, (size_t)STREAM_BUFFER_BYTES - flow->end));
+	if (got > 0) {
 		flow->end += (size_t)got;
-	else if (got == 0 || (errno != EAGAIN && errno != EINTR) || (errno == EAGAIN && empty_is_end))
+		flow->left -= (size_t)got;
+		flow->source_ended = flow->left == 0;
+	} else if (got == 0 || (errno != EAGAIN && errno != EINTR) || (errno == EAGAIN && empty_is_end)) {
 		flow->source_ended = true;
+	}
+	if (flow->at == flow->end)
+		give_buffer(flow);
 }
 
 /* Writes once. Never raises SIGPIPE: PID 1 has it blocked. */
@@ -119,7 +152,7 @@ static void pour(struct flow *flow, int sink)
 	else if (put < 0 && errno != EAGAIN && errno != EINTR)
 		flow->sink_gone = true;
 	if (flow->sink_gone || flow->at == flow->end)
-		flow->at = flow->end = 0;
+		give_buffer(flow);
 }
 
 /* The host does not read any more: the process learns it as it would from any pipe. A terminal hangs up. */
@@ -233,6 +266,7 @@ struct stream *stream_new(struct events *events, int socket, int local, unsigned
 	stream->connecting = true;
 	stream->out.used = kind != WIRE_STDIN;
 	stream->in.used = kind == WIRE_STDIN || kind == WIRE_TTY;
+	stream->out.left = stream->in.left = SIZE_MAX;
 	stream->finished = finished;
 	stream->ctx = ctx;
 	want_all(stream);
@@ -245,9 +279,19 @@ void stream_free(struct stream *stream)
 		return;
 	close_watch(stream, &stream->local);
 	close_watch(stream, &stream->socket);
-	free(stream->out.buffer);
-	free(stream->in.buffer);
+	give_buffer(&stream->out);
+	give_buffer(&stream->in);
 	free(stream);
+}
+
+/* What there is to read of a source whose writer has gone. */
+static size_t rest_of(const struct stream *stream)
+{
+	int bytes = 0;
+
+	if (is_tty(stream))
+		return TTY_REST_BYTES;
+	return ioctl(stream->local.fd, FIONREAD, &bytes) < 0 ? 0 : (size_t)bytes;
 }
 
 void stream_end(struct stream *stream)
@@ -255,12 +299,16 @@ void stream_end(struct stream *stream)
 	stream->ending = true;
 	if (stream->in.used) {
 		stream->in.source_ended = stream->in.closed = true;
-		stream->in.at = stream->in.end = 0;
+		give_buffer(&stream->in);
 	}
 	if (stream->kind == WIRE_STDIN) {
 		close_watch(stream, &stream->local);
 		close_watch(stream, &stream->socket);
 		return;
+	}
+	if (stream->local.fd >= 0 && !stream->out.source_ended) {
+		stream->out.left = rest_of(stream);
+		stream->out.source_ended = stream->out.left == 0;
 	}
 	/* Reads on until it is empty or full; if full, work() goes on when the host has taken some. */
 	do

@@ -14,13 +14,12 @@
 static const uint64_t never_ns = UINT64_MAX;
 static const uint64_t ms_ns = 1000000;
 
-enum state { WAITING, RUNNING, BACKING_OFF, ENDED };
-
 struct entry {
-	enum state state;
+	enum wire_state state;
 	enum spec_restart policy;
 	int stop_signal;
-	unsigned restarts; /* since the last stable run */
+	unsigned restarts; /* in all */
+	unsigned delays;   /* restarts since the last stable run */
 	uint64_t since_ns; /* start of this run */
 	uint64_t due_ns;   /* of the next one, while backing off */
 	struct wire_exited last;
@@ -65,7 +64,7 @@ unsigned supervise_backoff_ms(unsigned n)
 
 static void end(struct supervise *supervise, unsigned index, const struct wire_exited *exited)
 {
-	supervise->entries[index].state = ENDED;
+	supervise->entries[index].state = WIRE_STATE_ENDED;
 	supervise->user->ended(supervise->ctx, index, exited);
 }
 
@@ -74,7 +73,7 @@ static void start(struct supervise *supervise, unsigned index, uint64_t now_ns)
 	static const struct wire_exited not_started = {.code = EXIT_PODVM};
 	struct entry *entry = &supervise->entries[index];
 
-	entry->state = RUNNING;
+	entry->state = WIRE_STATE_RUNNING;
 	entry->since_ns = now_ns;
 	if (supervise->user->start(supervise->ctx, index) < 0)
 		end(supervise, index, &not_started);
@@ -83,7 +82,7 @@ static void start(struct supervise *supervise, unsigned index, uint64_t now_ns)
 void supervise_start(struct supervise *supervise, uint64_t now_ns)
 {
 	for (unsigned i = 0; i < supervise->count; i++)
-		if (supervise->entries[i].state == WAITING)
+		if (supervise->entries[i].state == WIRE_STATE_PENDING)
 			start(supervise, i, now_ns);
 }
 
@@ -100,16 +99,16 @@ void supervise_exited(struct supervise *supervise, unsigned container, const str
 	struct entry *entry = &supervise->entries[container];
 	unsigned delay_ms;
 
-	if (entry->state != RUNNING)
+	if (entry->state != WIRE_STATE_RUNNING)
 		return;
 	if (final || !starts_again(supervise, entry, exited)) {
 		end(supervise, container, exited);
 		return;
 	}
 	if (now_ns - entry->since_ns >= SUPERVISE_STABLE_MS * ms_ns)
-		entry->restarts = 0;
-	delay_ms = supervise_backoff_ms(entry->restarts++);
-	entry->state = BACKING_OFF;
+		entry->delays = 0;
+	delay_ms = supervise_backoff_ms(entry->delays++);
+	entry->state = WIRE_STATE_WAITING;
 	entry->last = *exited;
 	entry->due_ns = now_ns + delay_ms * ms_ns;
 	supervise->user->again(supervise->ctx, container, exited, delay_ms);
@@ -118,7 +117,7 @@ void supervise_exited(struct supervise *supervise, unsigned container, const str
 void supervise_signal(struct supervise *supervise, uint32_t target, int signo)
 {
 	for (unsigned i = 0; i < supervise->count; i++)
-		if ((target == WIRE_ALL || target == i) && supervise->entries[i].state == RUNNING)
+		if ((target == WIRE_ALL || target == i) && supervise->entries[i].state == WIRE_STATE_RUNNING)
 			supervise->user->signal(supervise->ctx, i, signo);
 }
 
@@ -131,9 +130,9 @@ void supervise_stop(struct supervise *supervise, uint32_t grace_ms, uint64_t now
 	for (unsigned i = 0; i < supervise->count && first; i++) {
 		struct entry *entry = &supervise->entries[i];
 
-		if (entry->state == RUNNING)
+		if (entry->state == WIRE_STATE_RUNNING)
 			supervise->user->signal(supervise->ctx, i, entry->stop_signal);
-		else if (entry->state == BACKING_OFF)
+		else if (entry->state == WIRE_STATE_WAITING)
 			end(supervise, i, &entry->last);
 	}
 	supervise_tick(supervise, now_ns);
@@ -144,7 +143,7 @@ uint64_t supervise_deadline_ns(const struct supervise *supervise)
 	uint64_t soonest = supervise->kill_ns;
 
 	for (unsigned i = 0; i < supervise->count; i++)
-		if (supervise->entries[i].state == BACKING_OFF)
+		if (supervise->entries[i].state == WIRE_STATE_WAITING)
 			soonest = MIN(soonest, supervise->entries[i].due_ns);
 	return soonest;
 }
@@ -156,11 +155,23 @@ void supervise_tick(struct supervise *supervise, uint64_t now_ns)
 		supervise_signal(supervise, WIRE_ALL, SIGKILL);
 	}
 	for (unsigned i = 0; i < supervise->count; i++)
-		if (supervise->entries[i].state == BACKING_OFF && supervise->entries[i].due_ns <= now_ns)
+		if (supervise->entries[i].state == WIRE_STATE_WAITING && supervise->entries[i].due_ns <= now_ns) {
+			supervise->entries[i].restarts++;
 			start(supervise, i, now_ns);
+		}
 }
 
 bool supervise_is_running(const struct supervise *supervise, unsigned container)
 {
-	return supervise->entries[container].state == RUNNING;
+	return supervise->entries[container].state == WIRE_STATE_RUNNING;
+}
+
+enum wire_state supervise_state(const struct supervise *supervise, unsigned container)
+{
+	return supervise->entries[container].state;
+}
+
+unsigned supervise_restarts(const struct supervise *supervise, unsigned container)
+{
+	return supervise->entries[container].restarts;
 }

@@ -55,6 +55,10 @@ void supervise_tick(struct supervise *supervise, uint64_t now_ns);
 
 bool supervise_is_running(const struct supervise *supervise, unsigned container);
 
+/* What it does, and how often it was started again. */
+enum wire_state supervise_state(const struct supervise *supervise, unsigned container);
+unsigned supervise_restarts(const struct supervise *supervise, unsigned container);
+
 /* The delay before restart number n (0: the first). */
 unsigned supervise_backoff_ms(unsigned n);
 
