@@ -129,6 +129,78 @@ TEST(stable_run_brings_first_delay_back)
 	supervise_free(supervise);
 }
 
+/* Of all restarts, a stable run in between or not; a start that was not yet is none. */
+TEST(state_and_restarts_are_told)
+{
+	struct supervise *supervise;
+
+	supervise = begin(SPEC_RESTART_ALWAYS, SPEC_RESTART_NEVER);
+	CHECK_INT(supervise_state(supervise, 0), WIRE_STATE_RUNNING);
+	exit_with(supervise, 0, 0, 1);
+	CHECK_INT(supervise_state(supervise, 0), WIRE_STATE_WAITING);
+	CHECK_INT(supervise_restarts(supervise, 0), 0);
+	supervise_tick(supervise, 101 * ms);
+	CHECK_INT(supervise_state(supervise, 0), WIRE_STATE_RUNNING);
+	CHECK_INT(supervise_restarts(supervise, 0), 1);
+	exit_with(supervise, 0, 0, 101 + SUPERVISE_STABLE_MS);
+	CHECK_INT(seen.delay_ms, 100);
+	supervise_tick(supervise, (uint64_t)(201 + SUPERVISE_STABLE_MS) * ms);
+	CHECK_INT(supervise_restarts(supervise, 0), 2);
+	exit_with(supervise, 1, 0, 1);
+	CHECK_INT(supervise_state(supervise, 1), WIRE_STATE_ENDED);
+	CHECK_INT(supervise_restarts(supervise, 1), 0);
+	supervise_free(supervise);
+}
+
+/* The first delay comes back, and from there they double again: what was is forgotten, what is counted is not. */
+TEST(delays_grow_again_after_a_stable_run)
+{
+	static const unsigned after[] = {100, 200, 400};
+	struct supervise *supervise = begin(SPEC_RESTART_ALWAYS, SPEC_RESTART_NEVER);
+	uint64_t now_ms = 0;
+
+	for (unsigned round = 0; round < 2; round++) {
+		now_ms += SUPERVISE_STABLE_MS;
+		for (unsigned i = 0; i < 3; i++) {
+			exit_with(supervise, 0, 0, now_ms);
+			CHECK_INT(seen.delay_ms, after[i]);
+			now_ms += after[i];
+			supervise_tick(supervise, now_ms * ms);
+			now_ms += 1;
+		}
+	}
+	CHECK_INT(supervise_restarts(supervise, 0), 6);
+	CHECK_INT(seen.starts[0], 7);
+	supervise_free(supervise);
+}
+
+TEST(state_before_the_start_and_after_a_failed_one)
+{
+	const enum spec_restart policies[] = {SPEC_RESTART_ALWAYS, SPEC_RESTART_ALWAYS};
+	const int signals[] = {SIGTERM, SIGTERM};
+	struct supervise *supervise = supervise_new(CONTAINERS, policies, signals, &user, NULL);
+
+	memset(&seen, 0, sizeof(seen));
+	CHECK_INT(supervise_state(supervise, 0), WIRE_STATE_PENDING);
+	CHECK(!supervise_is_running(supervise, 0));
+	supervise_signal(supervise, WIRE_ALL, SIGHUP);
+	CHECK_INT(seen.last_signal[0], 0);
+	supervise_start(supervise, 0);
+	CHECK_INT(supervise_state(supervise, 0), WIRE_STATE_RUNNING);
+	CHECK_INT(supervise_restarts(supervise, 0), 0);
+	exit_with(supervise, 0, 1, 1);
+	seen.start_result = -EAGAIN;
+	supervise_tick(supervise, 101 * ms);
+	CHECK_INT(supervise_state(supervise, 0), WIRE_STATE_ENDED);
+	CHECK_INT(supervise_restarts(supervise, 0), 1); /* it was tried */
+	exit_with(supervise, 1, 1, 1);
+	CHECK_INT(supervise_state(supervise, 1), WIRE_STATE_WAITING);
+	supervise_stop(supervise, 1000, 2 * ms);
+	CHECK_INT(supervise_state(supervise, 1), WIRE_STATE_ENDED);
+	CHECK_INT(supervise_restarts(supervise, 1), 0);
+	supervise_free(supervise);
+}
+
 TEST(what_can_not_run_does_not_start_again)
 {
 	struct supervise *supervise = begin(SPEC_RESTART_ALWAYS, SPEC_RESTART_NEVER);
@@ -221,6 +293,9 @@ int main(void)
 	RUN(never_ends_for_good);
 	RUN(on_failure_starts_again_only_after_failure);
 	RUN(stable_run_brings_first_delay_back);
+	RUN(state_and_restarts_are_told);
+	RUN(delays_grow_again_after_a_stable_run);
+	RUN(state_before_the_start_and_after_a_failed_one);
 	RUN(what_can_not_run_does_not_start_again);
 	RUN(failed_start_ends_with_125);
 	RUN(stop_signals_then_kills);
