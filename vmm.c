@@ -18,6 +18,7 @@
 #include "init/init.h"
 #include "lib/log.h"
 #include "lib/util.h"
+#include "live/dir.h"
 #include "pod/abi.h"
 #include "pod/spec.h"
 #include "pod/wire.h"
@@ -28,6 +29,7 @@
 #include "vm/payload.h"
 #include "vm/pod_file.h"
 #include "vm/pod_network.h"
+#include "vm/server.h"
 #include "vm/session.h"
 #include "vm/sockets.h"
 #include "vm/trace.h"
@@ -91,7 +93,11 @@ struct vmm {
 	struct wire_pod wire;
 	struct session *session;
 	struct sockets *sockets;
+	struct server *server;
 };
+
+/* Where other commands find this pod. Not in struct vmm: it has to go with the process, wherever that ends. */
+static struct dir_pod *pod_dir;
 
 /* ---- the machine ---- */
 
@@ -308,6 +314,42 @@ static void sockets_make(struct vmm *vmm)
 	pod_file_sockets(vmm->options->pod_file, vmm->spec, vmm->sockets);
 }
 
+static void pod_dir_remove(void)
+{
+	dir_pod_free(pod_dir);
+	pod_dir = NULL;
+}
+
+/* A pod that nobody finds is still a pod, unless it was to have a name. */
+static void pod_dir_make(const struct vmm *vmm)
+{
+	const char *name = vmm->options->name;
+	char *why, *json;
+	int err = dir_pod_make(name ? name : vmm->spec->id, name != NULL, &pod_dir, &why);
+
+	if (err && name)
+		die("%s", why);
+	if (err) {
+		log_warn("%s; other commands will not find this pod", why);
+		free(why);
+		return;
+	}
+	atexit(pod_dir_remove);
+	json = spec_print(vmm->spec);
+	err = dir_pod_write(pod_dir, "pod.json", json, strlen(json));
+	if (err)
+		log_warn("pod.json of %s can not be kept: %s", dir_pod_name(pod_dir), strerror(-err));
+	free(json);
+}
+
+static void server_make(struct vmm *vmm)
+{
+	struct server_config config = {.loop = vmm->loop, .session = vmm->session, .spec = vmm->spec, .dir = pod_dir};
+
+	if (pod_dir)
+		vmm->server = server_new(&config);
+}
+
 /*
  * Threads first: vCPUs and virtio-fs use what the rest frees. A file system of the host that does not answer must not keep
  * podvm: then what others would miss is put in order and the rest left to the end of the process. The lock is kept, so that no
@@ -330,6 +372,7 @@ static void vmm_free(struct vmm *vmm)
 		blk_free(vmm->blks[i]);
 		disk_close(vmm->disks[i]);
 	}
+	server_free(vmm->server);
 	session_free(vmm->session);
 	sockets_free(vmm->sockets);
 	pod_network_free(vmm->network);
@@ -354,6 +397,7 @@ static int vmm_run(const struct run_options *options)
 	if (options->trace_boot)
 		trace_start(clock_mono_ns());
 	vmm.spec = pod_file_read(options->pod_file, options->strict);
+	pod_dir_make(&vmm);
 	kernel_find(&vmm);
 	trace_mark("pod file read");
 	kvm_refuse_emulated();
@@ -361,6 +405,7 @@ static int vmm_run(const struct run_options *options)
 	devices_make(&vmm);
 	session_make(&vmm);
 	sockets_make(&vmm);
+	server_make(&vmm);
 	vmm.fs_thread = loop_thread_start(vmm.fs_loop, "podvm-fs");
 	trace_mark("machine and devices made");
 	kernel_start(&vmm);

@@ -13,7 +13,9 @@
 #include <strings.h>
 #include <unistd.h>
 
-const struct cli_command *const cli_commands[] = {&cmd_run, &cmd_validate, &cmd_spec, &cmd_doctor, &cmd_version, &cmd_help, NULL};
+const struct cli_command *const cli_commands[] = {
+	&cmd_run,   &cmd_ps,	   &cmd_exec, &cmd_stop,   &cmd_kill,	 &cmd_pause, &cmd_unpause,
+	&cmd_stats, &cmd_validate, &cmd_spec, &cmd_doctor, &cmd_version, &cmd_help,  NULL};
 
 static run_fn *run_pod;
 
@@ -113,10 +115,15 @@ int cli_usage_error(const struct cli_command *command, const char *fmt, ...)
 	return EXIT_USAGE;
 }
 
+bool cli_command_is(const struct cli_command *command, const char *name)
+{
+	return strcmp(command->name, name) == 0 || (command->alias && strcmp(command->alias, name) == 0);
+}
+
 static const struct cli_command *command_find(const char *name)
 {
 	for (unsigned i = 0; cli_commands[i]; i++)
-		if (strcmp(cli_commands[i]->name, name) == 0)
+		if (cli_command_is(cli_commands[i], name))
 			return cli_commands[i];
 	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
 		return &cmd_help;

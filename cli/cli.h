@@ -13,6 +13,7 @@ enum { EXIT_USAGE = 125 };
 /* What `podvm run` was asked to do. Strings are argv's. */
 struct run_options {
 	const char *pod_file;
+	const char *name;    /* of the pod among those that run; NULL: the file's id, or made up */
 	const char *kernel;  /* NULL: the one inside podvm */
 	const char *append;  /* more words for the kernel command line; NULL: none */
 	const char *pcap;    /* file for all frames of the network; NULL: none */
@@ -26,6 +27,7 @@ typedef int run_fn(const struct run_options *options);
 
 struct cli_command {
 	const char *name;
+	const char *alias;   /* another name that is understood; NULL: none */
 	const char *summary; /* one line for the list */
 	const char *usage;   /* words after the name */
 	const char *help;    /* options and examples */
@@ -37,6 +39,7 @@ extern const struct cli_command *const cli_commands[]; /* ends with NULL */
 /* Finds the command that argv names and runs it; `podvm FILE` is `podvm run FILE`. Returns the exit code. */
 int cli_main(int argc, char **argv, run_fn *run);
 
+bool cli_command_is(const struct cli_command *command, const char *name);
 /* Prints what --help of a command shows. */
 void cli_help_print(const struct cli_command *command);
 /* Prints the manual page. */
@@ -52,6 +55,7 @@ int cli_option_unknown(const struct cli_command *command, char *const *argv, con
 /* For cli/run.c: what cli_main() was given. */
 run_fn *cli_run_fn(void);
 
-extern const struct cli_command cmd_run, cmd_validate, cmd_spec, cmd_doctor, cmd_version, cmd_help;
+extern const struct cli_command cmd_run, cmd_ps, cmd_exec, cmd_stop, cmd_kill, cmd_pause, cmd_unpause, cmd_stats, cmd_validate,
+	cmd_spec, cmd_doctor, cmd_version, cmd_help;
 
 #endif

@@ -26,7 +26,7 @@ static int help_main(const struct cli_command *command, int argc, char **argv)
 		return 0;
 	}
 	for (unsigned i = 0; cli_commands[i]; i++) {
-		if (strcmp(cli_commands[i]->name, argv[1]) == 0) {
+		if (cli_command_is(cli_commands[i], argv[1])) {
 			cli_help_print(cli_commands[i]);
 			return 0;
 		}

@@ -3,14 +3,16 @@
 #include "cli/cli.h"
 
 #include "lib/log.h"
+#include "live/dir.h"
 
 #include <getopt.h>
 #include <stddef.h>
 #include <string.h>
 
-enum { OPT_KERNEL = 256, OPT_TRACE_BOOT, OPT_CONSOLE, OPT_APPEND, OPT_PCAP, OPT_STRICT, OPT_VERBOSE };
+enum { OPT_NAME = 256, OPT_KERNEL, OPT_TRACE_BOOT, OPT_CONSOLE, OPT_APPEND, OPT_PCAP, OPT_STRICT, OPT_VERBOSE };
 
 static const struct option long_options[] = {
+	{"name", required_argument, NULL, OPT_NAME},
 	{"kernel", required_argument, NULL, OPT_KERNEL},
 	{"trace-boot", no_argument, NULL, OPT_TRACE_BOOT},
 	{"console", no_argument, NULL, OPT_CONSOLE},
@@ -32,6 +34,14 @@ static bool options_parse(const struct cli_command *command, int argc, char **ar
 	*code = EXIT_USAGE;
 	while ((opt = getopt_long(argc, argv, "+:h", long_options, NULL)) != -1) {
 		switch (opt) {
+		case OPT_NAME:
+			if (!dir_name_good(optarg)) {
+				cli_usage_error(command, "--name %s: expected letters, digits, \"-\", \"_\" and \".\", the first a "
+							 "letter or digit, at most %d", optarg, DIR_NAME_BYTES_MAX);
+				return false;
+			}
+			options->name = optarg;
+			break;
 		case OPT_KERNEL:
 			options->kernel = optarg;
 			break;
@@ -88,6 +98,8 @@ const struct cli_command cmd_run = {
 	.summary = "Run the pod that FILE describes and return its exit code",
 	.usage = "[options] FILE",
 	.help = "Options:\n"
+		"  --name NAME     by which other commands find the pod; else the file's id, with letters behind it when\n"
+		"                  another pod has it\n"
 		"  --kernel FILE   boot this vmlinux or bzImage instead of the built-in kernel\n"
 		"  --append TEXT   add TEXT to the guest's kernel command line\n"
 		"  --console       show the guest's kernel messages on stderr\n"

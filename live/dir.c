@@ -312,7 +312,8 @@ int dir_pod_listen(struct dir_pod *pod)
 	if (fd < 0)
 		return -errno;
 	control_addr(pod->dir, &addr);
-	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || listen(fd, LISTEN_BACKLOG)) {
+	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) || fchmodat(pod->dir, "control", 0600, 0) ||
+	    listen(fd, LISTEN_BACKLOG)) {
 		err = -errno;
 		close(fd);
 		return err;
@@ -338,9 +339,15 @@ void dir_pod_free(struct dir_pod *pod)
 static int text_read(int dir, const char *file, size_t max, char **text, size_t *bytes)
 {
 	char path[64 + 256];
+	struct stat st;
 
 	if (strlen(file) > 255)
 		return -ENAMETOOLONG;
+	/* Opening what is none may wait for ever. */
+	if (fstatat(dir, file, &st, AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, file);
 	return file_read(path, max, text, bytes);
 }
@@ -476,4 +483,14 @@ int dir_wait_gone(const char *name, int timeout_ms)
 	}
 	close(lock);
 	return err;
+}
+
+int dir_check(char **why)
+{
+	int base = base_open(false, why);
+
+	if (base < 0)
+		return base;
+	close(base);
+	return 0;
 }

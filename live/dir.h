@@ -44,6 +44,8 @@ struct dir_entry {
 	bool alive; /* else crashed */
 	pid_t pid;  /* 0: not known */
 };
+/* Why the state directory can not be used: 0, or -errno with what in *why, one line with its remedy, to be freed. */
+int dir_check(char **why);
 /* All, by name; *entries is freed by the caller. 0, also when there is no state directory; or -errno. */
 int dir_list(struct dir_entry **entries, size_t *count);
 /* One: 0, or -ENOENT. */
