@@ -415,9 +415,9 @@ def talk(data):
 assert b"does not know" in talk(b'{"do":"dance"}\n')
 assert b"error" in talk(b'{"do":"exec"}\n')
 assert b"error" in talk(b'{"do":"kill","signal":-1}\n')
-assert talk(b'not json\n') == b""
-assert talk(b'[1]\n') == b""
-assert talk(b'x' * 3000000) == b""
+assert b"error" in talk(b'not json\n')
+assert b"error" in talk(b'[1]\n')
+talk(b'x' * 3000000)
 assert b"phase" in talk(b'{"do":"status"}\n' * 50)
 PY
 	run 0 "$PODVM" exec p true
