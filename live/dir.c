@@ -345,7 +345,7 @@ static int text_read(int dir, const char *file, size_t max, char **text, size_t 
 		return -ENAMETOOLONG;
 	/* Opening what is none may wait for ever. */
 	if (fstatat(dir, file, &st, AT_SYMLINK_NOFOLLOW))
-		return -errno;
+		return errno == ENOENT ? -ENOENT : -EIO;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, file);
